@@ -1,0 +1,1 @@
+"""Panoptic-DeepLab with a compiled post-processing."""

@@ -1,0 +1,32 @@
+"""What every data set gives: one image with its panoptic ground truth."""
+
+from typing import NamedTuple, TypedDict
+
+import numpy as np
+
+
+class Segment(TypedDict):
+    """One segment of a panoptic id map; `category_id` is the contiguous class id, `iscrowd` 0 or 1."""
+
+    id: int
+    category_id: int
+    iscrowd: int
+
+
+class Sample(NamedTuple):
+    """An image and its ground truth.
+
+    A pixel of `panoptic` holds the id of its segment. A value that no entry of `segments_info` has is void; 0
+    always is.
+
+    Attributes:
+        image: (H, W, 3) uint8, RGB.
+        panoptic: (H, W) int32 segment ids.
+        segments_info: the segments of the map.
+        image_id: name of the image, unique in its data set.
+    """
+
+    image: np.ndarray
+    panoptic: np.ndarray
+    segments_info: list[Segment]
+    image_id: str

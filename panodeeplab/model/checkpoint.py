@@ -1,0 +1,99 @@
+"""Weights with all that is needed to use them, in one safetensors file."""
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from .. import config as configuration
+from ..classes import ClassTable
+from ..config import RunConfig
+from .panoptic_deeplab import PanopticDeepLab
+
+BUNDLED = {"street-tiny": Path(__file__).resolve().parent.parent / "assets" / "street_tiny.safetensors"}
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A model with what it was trained for.
+
+    Attributes:
+        model: in evaluation mode, float32, on the CPU.
+        config: of the run that made it.
+        classes: what it predicts.
+        iteration: of training at which it was saved.
+    """
+
+    model: PanopticDeepLab
+    config: RunConfig
+    classes: ClassTable
+    iteration: int
+
+
+def save_checkpoint(
+    path: Path, model: PanopticDeepLab, *, config: RunConfig, classes: ClassTable, iteration: int
+) -> None:
+    """Write the weights, in `config.training.weights_dtype`, to `path`.
+
+    The file is written under a temporary name and renamed, so `path` never holds half a checkpoint.
+    """
+    dtype = getattr(torch, config.training.weights_dtype)
+    state = {
+        name: (value.to(dtype) if value.is_floating_point() else value).cpu().contiguous()
+        for name, value in model.state_dict().items()
+    }
+    metadata = {
+        "format": "panodeeplab",
+        "config": config.model_dump_json(),
+        "classes": json.dumps(asdict(classes)),
+        "iteration": str(iteration),
+    }
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        save_file(state, temporary, metadata=metadata)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def load_checkpoint(source: str | Path) -> Checkpoint:
+    """Read a checkpoint that `save_checkpoint` wrote, or a bundled one by its name ("street-tiny").
+
+    Raises:
+        FileNotFoundError: no such file and no such bundled model.
+        ValueError: not a checkpoint of this project, or its weights do not fit its configuration.
+    """
+    path = BUNDLED.get(str(source), Path(source))
+    if not path.is_file():
+        raise FileNotFoundError(f"checkpoint: no file {path}, and the bundled models are {sorted(BUNDLED)}")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+    except SafetensorError as error:
+        raise ValueError(f"checkpoint: {path} is not a safetensors file ({error})") from None
+    if metadata.get("format") != "panodeeplab":
+        raise ValueError(f"checkpoint: {path} was not written by panodeeplab")
+    config = configuration.validate(json.loads(metadata["config"]))
+    table = {
+        key: tuple(map(tuple, value)) if key == "colors" else tuple(value) if isinstance(value, list) else value
+        for key, value in json.loads(metadata["classes"]).items()
+    }
+    classes = ClassTable(**table)
+    # The weights are in this file: the backbone's own are not fetched again.
+    architecture = config.model.model_copy(update={"backbone_weights": None})
+    model = PanopticDeepLab(architecture, num_classes=len(classes))
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
+        raise ValueError(f"checkpoint: the weights of {path} do not fit its configuration: {error}") from None
+    return Checkpoint(
+        model=model.eval().to(memory_format=torch.channels_last),
+        config=config,
+        classes=classes,
+        iteration=int(metadata["iteration"]),
+    )
