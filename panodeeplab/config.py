@@ -1,5 +1,6 @@
 """The configuration of a run: one typed tree, one complete YAML file, no inheritance between files."""
 
+import contextlib
 import difflib
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,8 +23,6 @@ class CityscapesConfig(_Section):
     root: Path
     train_split: str = "train"
     val_split: str = "val"
-    # (H, W) that every image is resized to first; null keeps the full resolution.
-    image_size: Size | None = None
 
 
 class ScenesConfig(_Section):
@@ -44,9 +43,11 @@ class ScenesConfig(_Section):
 
 
 class AugmentationConfig(_Section):
-    """How training samples are varied; sizes are (H, W) in pixels."""
+    """How training samples are varied."""
 
+    # (H, W) in pixels.
     crop_size: Size
+    # Relative to inference.input_size, or to each image's own size where that is null.
     scale: tuple[float, float] = (0.5, 2.0)
     flip: float = Field(0.5, ge=0, le=1)
     color_jitter: float = Field(0.0, ge=0, le=1)
@@ -81,7 +82,7 @@ class ModelConfig(_Section):
     """The network; see `panodeeplab.model.PanopticDeepLab`."""
 
     backbone: Literal["mobilenet_v2", "mobilenet_v3_large", "resnet50"]
-    # "imagenet" lets torchvision download its weights; a path reads them from a file; null starts from scratch.
+    # "imagenet" lets torchvision download its weights, a path reads a file, null starts from scratch.
     backbone_weights: Literal["imagenet"] | Path | None = None
     output_stride: Literal[16, 32] = 16
     # Depthwise-separable convolutions in ASPP, decoders and heads; else full ones.
@@ -130,6 +131,13 @@ class PostprocessConfig(_Section):
     label_divisor: int = Field(1000, ge=1)
 
 
+class InferenceConfig(_Section):
+    """What the network is given in evaluation and prediction."""
+
+    # (H, W) that images are scaled to fit into, and that augmentation.scale refers to; null: their own size.
+    input_size: Size | None = None
+
+
 class RunConfig(_Section):
     """A complete run: what `configs/*.yaml` hold and every checkpoint carries."""
 
@@ -139,6 +147,7 @@ class RunConfig(_Section):
     model: ModelConfig
     loss: LossConfig = LossConfig()
     training: TrainingConfig
+    inference: InferenceConfig = InferenceConfig()
     postprocess: PostprocessConfig = PostprocessConfig()
 
 
@@ -185,26 +194,24 @@ def validate(tree: Any) -> RunConfig:
         raise ValueError(_explain(error)) from None
 
 
-def _apply(tree: dict[str, Any], override: str) -> None:
-    path, equals, text = override.partition("=")
+def _apply(tree: dict[str, Any], setting: str) -> None:
+    path, equals, text = setting.partition("=")
     keys = path.split(".")
     if not equals or not all(keys):
-        raise ValueError(f"an override must read section.key=value, got {override!r}")
+        raise ValueError(f"an override must read section.key=value, got {setting!r}")
     node = tree
     for depth, key in enumerate(keys[:-1]):
         node = node.setdefault(key, {})
         if not isinstance(node, dict):
-            raise ValueError(f"override {override!r}: {'.'.join(keys[: depth + 1])} is a value, not a section")
+            raise ValueError(f"override {setting!r}: {'.'.join(keys[: depth + 1])} is a value, not a section")
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise ValueError(f"override {override!r}: {text!r} is not a YAML value") from error
+        raise ValueError(f"override {setting!r}: {text!r} is not a YAML value") from error
     # YAML 1.1 reads 1e-3 as a string: it wants 1.0e-3, which nobody types.
     if isinstance(value, str):
-        try:
+        with contextlib.suppress(ValueError):
             value = float(value)
-        except ValueError:
-            pass
     node[keys[-1]] = value
 
 
@@ -222,9 +229,21 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
         raise ValueError(f"{path} is not valid YAML: {error}") from error
     if not isinstance(tree, dict):
         raise ValueError(f"{path} must hold a mapping of sections, got {type(tree).__name__}")
-    for override in overrides:
-        _apply(tree, override)
+    for text in overrides:
+        _apply(tree, text)
     try:
         return validate(tree)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
+
+
+def override(config: RunConfig, overrides: Sequence[str]) -> RunConfig:
+    """A copy of a configuration with `section.key=value` overrides applied.
+
+    Raises:
+        ValueError: what `validate` refuses.
+    """
+    tree = config.model_dump(mode="json")
+    for text in overrides:
+        _apply(tree, text)
+    return validate(tree)

@@ -4,9 +4,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .config import LossConfig
-from .model.panoptic_deeplab import Predictions
-from .targets import PanopticTargets
+from panodeeplab.config import LossConfig
+from panodeeplab.model.panoptic_deeplab import Predictions
+from panodeeplab.targets import PanopticTargets
 
 
 def semantic_loss(

@@ -1,4 +1,4 @@
-"""Training targets from a panoptic id map: semantic labels, centre heatmap, offsets, and the weight of each pixel.
+"""Training targets from a panoptic id map: classes, centre heatmap, offsets, and the weight of each pixel.
 
 They are made from the map after augmentation, so that no crop, flip or scale needs a correction of offsets.
 """
@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .data.sample import Segment
+from panodeeplab.data.sample import Segment
 
 # Up to this id a table indexed by id is faster than a search, and small.
 _MAX_TABLE_ID = 1 << 17
@@ -88,8 +88,8 @@ def panoptic_targets(
 ) -> PanopticTargets:
     """Targets of one image.
 
-    An instance's centre is the mean of its visible pixels, not the middle of its box. A crowd region is a class
-    without instances: it has no centre, no offset and no weight in their losses.
+    An instance's centre is the mean of its visible pixels, not the middle of its box. A crowd region is a
+    class without instances: it has no centre, no offset and no weight in their losses.
 
     Args:
         panoptic: (H, W) integer segment ids; an id that `segments_info` does not list is void.
@@ -165,7 +165,9 @@ def panoptic_targets(
         sem_seg=torch.from_numpy(label[index]),
         center=torch.from_numpy(center),
         offset=torch.from_numpy(offset),
-        sem_seg_weights=torch.from_numpy(np.where(small, np.float32(small_instance_weight), np.float32(1))[index]),
+        sem_seg_weights=torch.from_numpy(
+            np.where(small, np.float32(small_instance_weight), np.float32(1))[index]
+        ),
         center_weights=torch.from_numpy((~crowd).astype(np.float32)[index][None]),
         offset_weights=torch.from_numpy(offset_counts.astype(np.float32)[index][None]),
         center_points=torch.from_numpy(np.stack([center_y[instance], center_x[instance]], axis=1)),

@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """Folder of golden vectors and small real data: PANODEEPLAB_SHARED, by default `../shared` of the checkout."""
+    """Golden vectors and small real data: PANODEEPLAB_SHARED, by default `../shared` of the checkout."""
     path = Path(os.environ.get("PANODEEPLAB_SHARED", ROOT.parent / "shared"))
     if not path.is_dir():
         pytest.skip(f"no folder {path}: set PANODEEPLAB_SHARED to run the comparisons with shared data")

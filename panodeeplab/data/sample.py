@@ -1,8 +1,10 @@
 """What every data set gives: one image with its panoptic ground truth."""
 
-from typing import NamedTuple, TypedDict
+from typing import NamedTuple, Protocol, TypedDict
 
 import numpy as np
+
+from panodeeplab.classes import ClassTable
 
 
 class Segment(TypedDict):
@@ -30,3 +32,17 @@ class Sample(NamedTuple):
     panoptic: np.ndarray
     segments_info: list[Segment]
     image_id: str
+
+
+class PanopticDataset(Protocol):
+    """A data set by index, as training and evaluation read it.
+
+    Attributes:
+        classes: what the category ids of its segments mean.
+    """
+
+    classes: ClassTable
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Sample: ...

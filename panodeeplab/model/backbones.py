@@ -7,8 +7,8 @@ import torchvision
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-# Per network: the weights torchvision offers, and where features of stride 4, 8, 16 and 32 end in its sequence of
-# stages (exclusive).
+# Per network: the weights that torchvision offers, and where features of stride 4, 8, 16 and 32 end in its
+# sequence of stages (exclusive).
 _MOBILENETS = {
     "mobilenet_v2": (torchvision.models.MobileNet_V2_Weights.IMAGENET1K_V1, (4, 7, 14, 18)),
     "mobilenet_v3_large": (torchvision.models.MobileNet_V3_Large_Weights.IMAGENET1K_V2, (4, 7, 13, 17)),
@@ -81,9 +81,7 @@ class Backbone(nn.Module):
             stem = nn.Sequential(model.conv1, model.bn1, model.relu, model.maxpool)
             stages = [nn.Sequential(stem, model.layer1), model.layer2, model.layer3, model.layer4]
         else:
-            stages = [
-                model.features[start:end] for start, end in zip((0, *ends[:-1]), ends, strict=True)
-            ]
+            stages = [model.features[start:end] for start, end in zip((0, *ends[:-1]), ends, strict=True)]
             if output_stride == 16:
                 _dilate(stages[-1])
         self.stages = nn.ModuleList(stages)

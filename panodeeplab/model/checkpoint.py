@@ -9,10 +9,10 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from .. import config as configuration
-from ..classes import ClassTable
-from ..config import RunConfig
-from .panoptic_deeplab import PanopticDeepLab
+from panodeeplab import config as configuration
+from panodeeplab.classes import ClassTable
+from panodeeplab.config import RunConfig
+from panodeeplab.model.panoptic_deeplab import PanopticDeepLab
 
 BUNDLED = {"street-tiny": Path(__file__).resolve().parent.parent / "assets" / "street_tiny.safetensors"}
 
@@ -80,7 +80,11 @@ def load_checkpoint(source: str | Path) -> Checkpoint:
         raise ValueError(f"checkpoint: {path} was not written by panodeeplab")
     config = configuration.validate(json.loads(metadata["config"]))
     table = {
-        key: tuple(map(tuple, value)) if key == "colors" else tuple(value) if isinstance(value, list) else value
+        key: tuple(map(tuple, value))
+        if key == "colors"
+        else tuple(value)
+        if isinstance(value, list)
+        else value
         for key, value in json.loads(metadata["classes"]).items()
     }
     classes = ClassTable(**table)

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..config import DecoderConfig
+from panodeeplab.config import DecoderConfig
 
 
 class ConvBNReLU(nn.Sequential):
@@ -42,15 +42,13 @@ def fuse_conv(in_channels: int, out_channels: int, *, separable: bool) -> nn.Seq
     """A 5x5 field of view: one separable 5x5 convolution, or two full 3x3 ones (as Detectron2 has them)."""
     if separable:
         return SeparableConv(in_channels, out_channels, 5)
-    return nn.Sequential(
-        ConvBNReLU(in_channels, out_channels, 3), ConvBNReLU(out_channels, out_channels, 3)
-    )
+    return nn.Sequential(ConvBNReLU(in_channels, out_channels, 3), ConvBNReLU(out_channels, out_channels, 3))
 
 
 class ASPP(nn.Module):
     """Atrous spatial pyramid pooling: context at five ranges, from one pixel to the whole image.
 
-    The pooling branch has no batch norm: its map is a single pixel, of which a batch of one has no statistics.
+    The pooling branch has no batch norm: its map is one pixel, of which a batch of one has no statistics.
 
     Source: DeepLabv3 (Chen et al., 2017), section 3.3.
     """

@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from .decoder import fuse_conv
+from panodeeplab.model.decoder import fuse_conv
 
 
 class Head(nn.Sequential):

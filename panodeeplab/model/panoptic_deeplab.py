@@ -6,10 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..config import ModelConfig
-from .backbones import Backbone
-from .decoder import Decoder
-from .heads import Head
+from panodeeplab.config import ModelConfig
+from panodeeplab.model.backbones import Backbone
+from panodeeplab.model.decoder import Decoder
+from panodeeplab.model.heads import Head
 
 STRIDE = 4  # pixels in a grid cell of the predictions
 

@@ -1,0 +1,177 @@
+"""The command `panodeeplab`: a subcommand for each thing that users do. Heavy imports wait."""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+
+def _scenes(args: argparse.Namespace) -> int:
+    from panodeeplab.data.scenes import write_cityscapes
+
+    write_cityscapes(args.output, args.count, size=tuple(args.size), seed=args.seed, split=args.split)
+    print(f"wrote {args.count} streets to {args.output}")
+    return 0
+
+
+def _check_data(args: argparse.Namespace) -> int:
+    from panodeeplab.data.check import check_cityscapes, format_report
+
+    report = check_cityscapes(args.path)
+    print(format_report(report))
+    return 1 if report.errors else 0
+
+
+def _train(args: argparse.Namespace) -> int:
+    from panodeeplab import config as configuration
+    from panodeeplab.training import train
+
+    config = configuration.load(args.config, args.set)
+    output = args.output or Path("runs") / args.config.stem
+    last = train(config, output=output, resume=args.resume)
+    print(f"wrote {last} and {last.with_name('best.safetensors')}")
+    return 0
+
+
+def _evaluate(args: argparse.Namespace) -> int:
+    from panodeeplab import config as configuration
+    from panodeeplab.data.datasets import build_dataset
+    from panodeeplab.evaluation.evaluate import evaluate
+    from panodeeplab.evaluation.panoptic_quality import PanopticQuality
+    from panodeeplab.evaluation.score import format_table
+    from panodeeplab.inference.predictor import Predictor
+    from panodeeplab.model import load_checkpoint
+
+    checkpoint = load_checkpoint(args.checkpoint)
+    config = configuration.override(checkpoint.config, args.set)
+    dataset = build_dataset(config.data, args.split)
+    predictor = Predictor(
+        checkpoint.model,
+        checkpoint.classes,
+        config=config.postprocess,
+        size=config.inference.input_size,
+        device=args.device,
+    )
+    result = evaluate(lambda image: predictor(image).panoptic, dataset)
+    if args.json:
+        print(json.dumps(result, indent=1))
+    else:
+        print(format_table(result, PanopticQuality(dataset.classes).categories))
+        print(f"mIoU {100 * result['semantic']['miou']:.1f} on {len(dataset)} images of {args.split}")
+    return 0
+
+
+def _predict(args: argparse.Namespace) -> int:
+    from panodeeplab.inference.predict import predict_files
+
+    return predict_files(args.source, checkpoint=args.checkpoint, output=args.output, device=args.device)
+
+
+def _demo(args: argparse.Namespace) -> int:
+    from panodeeplab.inference.demo import run_demo
+
+    return run_demo(args.output)
+
+
+def _score(args: argparse.Namespace) -> int:
+    from panodeeplab.data.coco_panoptic import load_panoptic_json
+    from panodeeplab.evaluation.score import format_table, score
+
+    result = score(args.gt, args.pred, args.gt_dir, args.pred_dir)
+    if args.json:
+        print(json.dumps(result, indent=1))
+    else:
+        print(format_table(result, load_panoptic_json(args.gt)["categories"]))
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="panodeeplab", description="Panoptic-DeepLab: train, evaluate, predict, and know the latency."
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(name: str, run, text: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=text, description=text)
+        sub.set_defaults(run=run)
+        return sub
+
+    override = {
+        "action": "append",
+        "default": [],
+        "metavar": "SECTION.KEY=VALUE",
+        "help": "change a setting of the run, as in training.learning_rate=1e-3; may be given several times",
+    }
+
+    sub = command("demo", _demo, "Run the bundled model on the bundled clip and draw what it sees.")
+    sub.add_argument("--output", type=Path, default=Path("demo_output"), help="folder (default: %(default)s)")
+
+    sub = command("predict", _predict, "Write overlays and COCO panoptic files for images.")
+    sub.add_argument("source", type=Path, help="image or folder of images")
+    sub.add_argument(
+        "--checkpoint", default="street-tiny", help="file, or a bundled model (default: %(default)s)"
+    )
+    sub.add_argument("--output", type=Path, required=True, help="folder")
+    sub.add_argument("--device", default="cpu", help="torch device (default: %(default)s)")
+
+    sub = command("train", _train, "Train a model.")
+    sub.add_argument("--config", type=Path, required=True, help="YAML file of the run")
+    sub.add_argument("--output", type=Path, help="folder of the run (default: runs/NAME of the config)")
+    sub.add_argument("--set", **override)
+    sub.add_argument(
+        "--resume",
+        nargs="?",
+        const="yes",
+        default="no",
+        choices=["yes", "no", "auto"],
+        help="go on with the run in --output; auto: if there is one",
+    )
+
+    sub = command("evaluate", _evaluate, "Panoptic quality and mIoU of a checkpoint on its data set.")
+    sub.add_argument(
+        "--checkpoint", default="street-tiny", help="file, or a bundled model (default: %(default)s)"
+    )
+    sub.add_argument("--split", choices=["train", "val"], default="val")
+    sub.add_argument("--set", **override)
+    sub.add_argument("--device", default="cpu", help="torch device (default: %(default)s)")
+    sub.add_argument("--json", action="store_true", help="print JSON")
+
+    sub = command("score", _score, "Panoptic quality of any system's results in COCO panoptic format.")
+    sub.add_argument("--gt", type=Path, required=True, help="ground truth JSON")
+    sub.add_argument("--pred", type=Path, required=True, help="predictions JSON")
+    sub.add_argument(
+        "--gt-dir", type=Path, help="folder of the PNGs (default: the JSON's path without suffix)"
+    )
+    sub.add_argument("--pred-dir", type=Path, help="likewise")
+    sub.add_argument("--json", action="store_true", help="print JSON")
+
+    sub = command(
+        "check-data", _check_data, "Say what is wrong with a folder in Cityscapes' layout, and count it."
+    )
+    sub.add_argument("path", type=Path)
+
+    sub = command("scenes", _scenes, "Write generated streets in Cityscapes' layout.")
+    sub.add_argument("--output", type=Path, required=True, help="folder")
+    sub.add_argument("--count", type=int, default=100, help="images (default: %(default)s)")
+    sub.add_argument("--size", type=int, nargs=2, default=(256, 512), metavar=("H", "W"))
+    sub.add_argument("--seed", type=int, default=0)
+    sub.add_argument("--split", default="train", help="folder below leftImg8bit (default: %(default)s)")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; the exit status. Bad input ends in one line on standard error and status 2."""
+    args = _parser().parse_args(arguments)
+    try:
+        return args.run(args)
+    except (ValueError, FileNotFoundError, FloatingPointError) as error:
+        print(f"panodeeplab: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("panodeeplab: interrupted", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

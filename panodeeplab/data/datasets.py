@@ -1,0 +1,29 @@
+"""The data sets that a run's configuration names."""
+
+from panodeeplab.config import CityscapesConfig, ScenesConfig
+from panodeeplab.data.cityscapes import CityscapesDataset
+from panodeeplab.data.sample import PanopticDataset
+from panodeeplab.data.scenes import StreetScenes
+
+
+def build_dataset(config: CityscapesConfig | ScenesConfig, split: str) -> PanopticDataset:
+    """The training or validation data.
+
+    Args:
+        config: the data section of a run.
+        split: "train" or "val".
+
+    Raises:
+        ValueError: another split.
+        FileNotFoundError: the data set's folders are not where `config` says.
+    """
+    if split not in ("train", "val"):
+        raise ValueError(f"split must be 'train' or 'val', got {split!r}")
+    training = split == "train"
+    if isinstance(config, ScenesConfig):
+        return StreetScenes(
+            config.train_count if training else config.val_count,
+            size=config.image_size,
+            seed=config.train_seed if training else config.val_seed,
+        )
+    return CityscapesDataset(config.root, split=config.train_split if training else config.val_split)

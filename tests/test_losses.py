@@ -1,0 +1,88 @@
+"""Losses: equal to the reference implementation's, and to a plain restatement of what they say."""
+
+import numpy as np
+import pytest
+import torch
+
+from panodeeplab.config import LossConfig
+from panodeeplab.losses import center_loss, offset_loss, panoptic_losses, semantic_loss
+from panodeeplab.model import Predictions
+from panodeeplab.targets import panoptic_targets
+
+
+@pytest.mark.parametrize("top_k", [1.0, 0.2])
+def test_semantic_loss_equals_detectron2(golden, top_k):
+    expected = np.load(golden / "losses.npz", allow_pickle=False)
+    logits = torch.from_numpy(expected["logits"]).requires_grad_()
+    loss = semantic_loss(
+        logits,
+        torch.from_numpy(expected["labels"]),
+        torch.from_numpy(expected["weights"]),
+        top_k=top_k,
+        ignore_label=int(expected["ignore_label"]),
+    )
+    loss.backward()
+    assert loss.item() == pytest.approx(float(expected[f"semantic_loss_{top_k}"]), rel=1e-6)
+    assert torch.allclose(
+        logits.grad, torch.from_numpy(expected[f"semantic_grad_{top_k}"]), atol=1e-8, rtol=1e-5
+    )
+
+
+def test_semantic_loss_keeps_the_hardest_and_counts_ignored_pixels():
+    logits = torch.zeros(1, 2, 1, 5)
+    logits[0, 0] = torch.tensor([[3.0, 2.0, 1.0, 0.0, -1.0]])
+    labels = torch.tensor([[[0, 0, 0, 0, 255]]])
+    per_pixel = torch.log1p(torch.exp(-logits[0, 0, 0, :4]))
+    weights = torch.ones(1, 1, 5)
+    # int(0.4 * 5) = 2 hardest of five pixels, the ignored one among the five.
+    kept = semantic_loss(logits, labels, weights, top_k=0.4)
+    assert kept.item() == pytest.approx(per_pixel.sort(descending=True).values[:2].mean().item(), rel=1e-6)
+    everything = semantic_loss(logits, labels, weights, top_k=1.0)
+    assert everything.item() == pytest.approx(per_pixel.sum().item() / 5, rel=1e-6)
+
+
+def test_semantic_loss_refuses_a_wrong_fraction():
+    with pytest.raises(ValueError, match="top_k"):
+        semantic_loss(torch.zeros(1, 2, 1, 1), torch.zeros(1, 1, 1).long(), torch.ones(1, 1, 1), top_k=0)
+
+
+def test_center_and_offset_loss_are_means_over_weighted_pixels():
+    generator = torch.Generator().manual_seed(3)
+    weights = (torch.rand(2, 1, 4, 6, generator=generator) < 0.5).float()
+    heatmap, target = torch.rand(2, 1, 4, 6, generator=generator), torch.rand(2, 4, 6, generator=generator)
+    inside = weights[:, 0].bool()
+    assert center_loss(heatmap, target, weights).item() == pytest.approx(
+        ((heatmap[:, 0] - target)[inside] ** 2).mean().item()
+    )
+    offset, truth = torch.rand(2, 2, 4, 6, generator=generator), torch.rand(2, 2, 4, 6, generator=generator)
+    assert offset_loss(offset, truth, weights).item() == pytest.approx(
+        (offset - truth).abs().permute(0, 2, 3, 1)[inside].mean().item()
+    )
+    nothing = torch.zeros_like(weights)
+    assert center_loss(heatmap, target, nothing) == 0
+    assert offset_loss(offset, truth, nothing) == 0
+
+
+def test_total_is_the_weighted_sum_and_offsets_are_scaled_to_pixels():
+    panoptic = np.full((32, 48), 7, np.int32)
+    panoptic[4:20, 8:30] = 26000
+    segments = [{"id": 7, "category_id": 0, "iscrowd": 0}, {"id": 26000, "category_id": 13, "iscrowd": 0}]
+    one = panoptic_targets(panoptic, segments, thing_ids=(13,))
+    targets = type(one)(*(x[None] for x in one))
+    predictions = Predictions(
+        torch.zeros(1, 19, 8, 12), torch.zeros(1, 1, 8, 12), torch.full((1, 2, 8, 12), 0.25)
+    )
+    config = LossConfig(semantic_weight=2.0, center_weight=3.0, offset_weight=0.5, semantic_top_k=1.0)
+    losses = panoptic_losses(predictions, targets, config)
+    # The class weight of the small car is 3, of road 1.
+    weights = one.sem_seg_weights
+    assert losses["semantic"].item() == pytest.approx(2 * np.log(19) * weights.mean().item(), rel=1e-5)
+    assert losses["center"].item() == pytest.approx(3 * (one.center**2).mean().item(), rel=1e-5)
+    mask = torch.from_numpy(panoptic == 26000)
+    # A quarter of a cell is one pixel.
+    assert losses["offset"].item() == pytest.approx(
+        0.5 * (1 - one.offset)[:, mask].abs().mean().item(), rel=1e-5
+    )
+    assert losses["total"].item() == pytest.approx(
+        sum(losses[name].item() for name in ("semantic", "center", "offset")), rel=1e-6
+    )

@@ -1,0 +1,246 @@
+"""Results of the post-processing: what they hold, and that they are right at any size of the image."""
+
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from panodeeplab.classes import CITYSCAPES
+from panodeeplab.config import PostprocessConfig
+from panodeeplab.model import Predictions
+from panodeeplab.postprocess import PanopticSegment, postprocess
+
+ROAD, SKY, PERSON, CAR = 0, 10, 11, 13
+
+
+class Box(NamedTuple):
+    """A thing that fills cells y0..y1, x0..x1 of the grid."""
+
+    category: int
+    y0: int
+    x0: int
+    y1: int
+    x1: int
+    height: float = 0.9  # of the center
+
+
+def perfect_predictions(grid, things, *, logit=8.0):
+    """Sky over road with things on it, as a network without error would predict it, and the map by cells."""
+    h, w = grid
+    category = torch.full(grid, SKY)
+    category[h // 2 :] = ROAD
+    panoptic = category * 1000
+    center, offset = torch.zeros(1, *grid), torch.zeros(2, *grid)
+    y, x = torch.meshgrid(torch.arange(h), torch.arange(w), indexing="ij")
+    count = dict.fromkeys(CITYSCAPES.thing_ids, 0)
+    for thing in sorted(things, key=lambda t: ((t.y0 + t.y1) // 2, (t.x0 + t.x1) // 2)):
+        inside = (slice(thing.y0, thing.y1), slice(thing.x0, thing.x1))
+        middle = ((thing.y0 + thing.y1) // 2, (thing.x0 + thing.x1) // 2)
+        count[thing.category] += 1
+        category[inside] = thing.category
+        panoptic[inside] = thing.category * 1000 + count[thing.category]
+        # Off the middle of the cell: upsampled, a peak that is even on all sides is a plateau of four pixels,
+        # and the op keeps all four, as the reference implementations do.
+        distance = (y - middle[0] - 0.2) ** 2 + (x - middle[1] - 0.1) ** 2
+        center[0] = torch.maximum(center[0], thing.height * torch.exp(-distance / 8))
+        offset[0][inside], offset[1][inside] = (
+            (middle[0] - y)[inside].float(),
+            (middle[1] - x)[inside].float(),
+        )
+    semantic = logit * torch.nn.functional.one_hot(category, len(CITYSCAPES)).permute(2, 0, 1).float()
+    return Predictions(semantic[None], center[None], offset[None]), panoptic.numpy()
+
+
+THINGS = (Box(CAR, 10, 4, 18, 16), Box(CAR, 10, 16, 18, 28, 0.5), Box(PERSON, 8, 32, 20, 36))
+GRID, INPUT_SIZE = (24, 40), (96, 160)
+CONFIG = PostprocessConfig(stuff_area=64)
+
+
+def run(predictions, output_size=None, *, input_size=INPUT_SIZE, config=CONFIG):
+    return postprocess(
+        predictions, input_size=input_size, output_size=output_size, classes=CITYSCAPES, config=config
+    )
+
+
+def check_in_place(panoptic, cells, reach):
+    """The map shows the cells, but for pixels within `reach` of an outline: upsampling rounds corners off."""
+    y, x = (
+        ((np.arange(length) + 0.5) * cells / length).astype(int)
+        for length, cells in zip(panoptic.shape, cells.shape, strict=True)
+    )
+    expected = cells[y][:, x]
+    assert np.unique(panoptic).tolist() == np.unique(expected).tolist()
+    window = np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)
+    inner = cv2.erode(expected.astype(np.float32), window) == cv2.dilate(expected.astype(np.float32), window)
+    assert inner.mean() > 0.4
+    assert (panoptic == expected)[inner].all()
+
+
+def check_consistent(result):
+    """Everything that segments say of the map is true."""
+    assert result.panoptic.dtype == np.int32
+    ids, areas = np.unique(result.panoptic[result.panoptic != -1], return_counts=True)
+    assert [segment.id for segment in result.segments] == ids.tolist()
+    assert [segment.area for segment in result.segments] == areas.tolist()
+    for segment in result.segments:
+        y, x = np.nonzero(result.panoptic == segment.id)
+        assert segment.box == (y.min(), x.min(), y.max() + 1, x.max() + 1)
+        assert segment.category == CITYSCAPES.names[segment.category_id]
+        assert segment.category_id == segment.id // 1000
+        assert segment.is_thing == (segment.category_id in CITYSCAPES.thing_ids) == (segment.id % 1000 > 0)
+        assert (segment.center is not None) == segment.is_thing
+        assert 0 <= segment.score <= 1
+        values = (segment.id, segment.area, *segment.box, *(segment.center or ()))
+        assert all(type(value) is int for value in values)
+        assert type(segment.score) is float
+
+
+def test_a_scene_at_the_size_of_the_input():
+    predictions, cells = perfect_predictions(GRID, THINGS)
+    (result,) = run(predictions)
+    check_in_place(result.panoptic, cells, 1)
+    check_consistent(result)
+    first_car = result.segments[3]
+    assert first_car == PanopticSegment(
+        id=13001,
+        category_id=CAR,
+        category="car",
+        is_thing=True,
+        score=first_car.score,
+        # Upsampling rounds off two of its corners, by a pixel each.
+        area=8 * 12 * 16 - 2,
+        box=(40, 16, 72, 64),
+        center=first_car.center,
+    )
+    assert [segment.category for segment in result.segments] == ["road", "sky", "person", "car", "car"]
+    for segment, thing in zip(result.segments[2:], (THINGS[2], *THINGS[:2]), strict=True):
+        middle = (thing.y0 + thing.y1) // 2 * 4 + 1.5, (thing.x0 + thing.x1) // 2 * 4 + 1.5
+        assert np.abs(np.subtract(segment.center, middle)).max() <= 1
+
+
+def test_score_is_class_probability_times_height_of_the_center():
+    predictions, _ = perfect_predictions(GRID, THINGS, logit=30.0)
+    person, first, second = run(predictions)[0].segments[2:]
+    # Bilinear upsampling by an even stride samples a little beside the peak.
+    assert 0.8 < first.score <= 0.9
+    assert first.score / second.score == pytest.approx(0.9 / 0.5, rel=1e-3)
+    assert person.score == pytest.approx(first.score, rel=1e-3)
+    unsure, _ = perfect_predictions(GRID, THINGS, logit=2.0)
+    road = run(unsure)[0].segments[0]
+    assert 0.2 < road.score < np.exp(2) / (np.exp(2) + 18) + 1e-4
+    too_high, _ = perfect_predictions(GRID, [THINGS[0]._replace(height=7.0)], logit=30.0)
+    assert run(too_high)[0].segments[2].score == pytest.approx(1.0, abs=0.02)
+
+
+@pytest.mark.parametrize(
+    "output_size",
+    [(192, 320), (288, 480), (48, 80), (24, 40), (144, 240), (131, 219), (97, 161), (90, 150), (96, 220)],
+)
+def test_an_image_of_another_size_keeps_segments_in_place(output_size):
+    predictions, cells = perfect_predictions(GRID, THINGS)
+    (result,) = run(predictions, output_size)
+    assert result.panoptic.shape == output_size
+    check_consistent(result)
+    check_in_place(result.panoptic, cells, max(1, output_size[1] // (2 * GRID[1])))
+    for segment in result.segments[2:]:
+        y0, x0, y1, x1 = segment.box
+        assert y0 <= segment.center[0] < y1
+        assert x0 <= segment.center[1] < x1
+
+
+def test_limits_are_in_pixels_of_the_network_input():
+    predictions, _ = perfect_predictions(GRID, [Box(CAR, 10, 4, 18, 16)])
+    # The sky has 24 x 40 / 2 cells of 16 pixels, less 2 rows of the car.
+    sky_area = (12 * 40 - 2 * 12) * 16
+    for output_size in ((96, 160), (192, 320), (48, 80)):
+        for limit, kept in ((sky_area, True), (sky_area + 16, False)):
+            (result,) = run(predictions, output_size, config=PostprocessConfig(stuff_area=limit))
+            assert ("sky" in [segment.category for segment in result.segments]) == kept
+
+
+def test_image_with_cells_cut_by_its_edge():
+    predictions, _ = perfect_predictions(GRID, THINGS)
+    (result,) = run(predictions, input_size=(93, 158))
+    (whole,) = run(predictions)
+    assert (result.panoptic == whole.panoptic[:93, :158]).all()
+    check_consistent(result)
+    (whole,) = run(predictions, (192, 320))
+    (result,) = run(predictions, (186, 316), input_size=(93, 158))
+    assert (result.panoptic == whole.panoptic[:186, :316]).all()
+    check_consistent(result)
+
+
+def test_images_of_a_batch_do_not_mix():
+    first, _ = perfect_predictions(GRID, THINGS)
+    second, _ = perfect_predictions(GRID, [Box(PERSON, 2, 2, 8, 8)])
+    both = Predictions(*(torch.cat(maps) for maps in zip(first, second, strict=True)))
+    for size in (None, (131, 219)):
+        for together, alone in zip(run(both, size), run(first, size) + run(second, size), strict=True):
+            assert (together.panoptic == alone.panoptic).all()
+            assert together.segments == alone.segments
+
+
+def test_an_empty_scene_has_the_same_fields():
+    predictions, _ = perfect_predictions(GRID, [Box(CAR, 0, 0, 24, 40, 0.01)])
+    (result,) = run(predictions)
+    assert (result.panoptic == -1).all()
+    assert result.segments == ()
+    assert (result.semantic == -1).all()
+    assert (result.instance == 0).all()
+
+
+def test_semantic_and_instance_are_the_halves_of_the_id():
+    (result,) = run(perfect_predictions(GRID, THINGS)[0], config=PostprocessConfig(stuff_area=8000))
+    assert (result.panoptic == -1).any()
+    for part in (result.semantic, result.instance):
+        assert part.dtype == np.int32
+        assert part.shape == result.panoptic.shape
+    void = result.panoptic == -1
+    assert (np.where(void, -1, result.semantic * 1000 + result.instance) == result.panoptic).all()
+    assert set(np.unique(result.instance)) == {0, 1, 2}
+
+
+def test_overlay_needs_the_image():
+    (result,) = run(perfect_predictions(GRID, THINGS)[0])
+    with pytest.raises(ValueError, match="image is None"):
+        result.overlay()
+
+
+@given(data=st.data(), seed=st.integers(0, 2**32 - 1))
+@settings(max_examples=25, deadline=None)
+def test_segments_agree_with_the_map_whatever_the_network_says(data, seed):
+    size = st.tuples(st.integers(1, 50), st.integers(1, 50))
+    input_size, output_size = data.draw(size), data.draw(size)
+    grid = [-(-length // 4) for length in input_size]
+    random = torch.Generator().manual_seed(seed)
+    predictions = Predictions(
+        torch.randn(1, len(CITYSCAPES), *grid, generator=random) * 3,
+        torch.rand(1, 1, *grid, generator=random),
+        torch.randn(1, 2, *grid, generator=random) * 4,
+    )
+    (result,) = run(predictions, output_size, input_size=input_size, config=PostprocessConfig(stuff_area=20))
+    assert result.panoptic.shape == output_size
+    check_consistent(result)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"input_size": (0, 4)}, "input_size must be"),
+        ({"output_size": (4, -1)}, "output_size must be"),
+        ({"input_size": (97, 160)}, r"do not cover input_size \(97, 160\)"),
+    ],
+)
+def test_wrong_sizes_are_named(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        run(perfect_predictions(GRID, THINGS)[0], **arguments)
+
+
+def test_channels_that_are_not_the_classes_are_refused():
+    predictions, _ = perfect_predictions(GRID, THINGS)
+    with pytest.raises(ValueError, match=r"19 classes, predictions\.semantic has 18 channels"):
+        run(predictions._replace(semantic=predictions.semantic[:, 1:]))

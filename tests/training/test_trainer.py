@@ -1,0 +1,129 @@
+"""Training: a run writes what it promises, and a resumed run is the run that was not interrupted."""
+
+import json
+import math
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from panodeeplab import config as configuration
+from panodeeplab.model import load_checkpoint
+from panodeeplab.training import train
+from panodeeplab.training.trainer import learning_rate
+
+NARROW = {"aspp_channels": 8, "channels": 8, "skip_channels": [8, 8], "head_channels": 8}
+
+
+def make_config(**training) -> configuration.RunConfig:
+    return configuration.validate(
+        {
+            "data": {"dataset": "scenes", "image_size": [64, 128], "train_count": 5, "val_count": 2},
+            "augmentation": {"crop_size": [64, 96], "scale": [0.8, 1.2], "color_jitter": 0.2},
+            "model": {
+                "backbone": "mobilenet_v2",
+                "output_stride": 32,
+                "semantic": NARROW,
+                "instance": NARROW,
+            },
+            "postprocess": {"stuff_area": 16},
+            "training": {
+                "iterations": 4,
+                "batch_size": 2,
+                "evaluate_every": 4,
+                "checkpoint_every": 2,
+                "log_every": 1,
+                "workers": 0,
+                "device": "cpu",
+                **training,
+            },
+        }
+    )
+
+
+@pytest.fixture(autouse=True)
+def _leave_torch_as_it_was():
+    before = torch.are_deterministic_algorithms_enabled()
+    yield
+    torch.use_deterministic_algorithms(before)
+
+
+def test_a_run_writes_checkpoints_metrics_and_pictures(tmp_path):
+    config = make_config()
+    last = train(config, output=tmp_path / "run")
+    assert last == tmp_path / "run" / "last.safetensors"
+    assert load_checkpoint(last).iteration == 4
+    assert load_checkpoint(last).config == config
+    assert load_checkpoint(last.with_name("best.safetensors")).iteration == 4
+    assert configuration.load(tmp_path / "run" / "config.yaml") == config
+    records = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    steps = [record for record in records if record["kind"] == "train"]
+    assert [record["iteration"] for record in steps] == [1, 2, 3, 4]
+    assert all(math.isfinite(record["total"]) for record in steps)
+    (evaluation,) = (record for record in records if record["kind"] == "evaluation")
+    assert 0 <= evaluation["pq"] <= 100
+    events = b"".join(path.read_bytes() for path in (tmp_path / "run").glob("events.out.tfevents.*"))
+    for tag in (b"train/semantic", b"train/learning_rate", b"evaluation/pq", b"0/prediction", b"1/offset"):
+        assert tag in events
+    assert not list((tmp_path / "run").glob("*.tmp"))
+
+
+def test_resumed_run_equals_the_uninterrupted_one(tmp_path):
+    whole = train(make_config(deterministic=True), output=tmp_path / "whole")
+    # Two of four steps, with the schedule of four: the process died after the checkpoint of step 2.
+    config = make_config(deterministic=True)
+    half = tmp_path / "half"
+
+    class _Killed(Exception):
+        pass
+
+    def die(path, *args, **kwargs):
+        save_state(path, *args, **kwargs)
+        raise _Killed
+
+    from panodeeplab.training import trainer
+
+    save_state = trainer.save_state
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trainer, "save_state", die)
+        with pytest.raises(_Killed):
+            train(config, output=half)
+    resumed = train(config, output=half, resume="auto")
+    for name, value in load_file(whole).items():
+        assert torch.equal(load_file(resumed)[name], value), name
+
+
+def test_the_seed_makes_the_run(tmp_path):
+    first = load_file(train(make_config(iterations=1), output=tmp_path / "a"))
+    same = load_file(train(make_config(iterations=1), output=tmp_path / "b"))
+    other = load_file(train(make_config(iterations=1, seed=1), output=tmp_path / "c"))
+    name = next(key for key in first if key.endswith("weight"))
+    assert torch.equal(first[name], same[name])
+    assert not torch.equal(first[name], other[name])
+
+
+def test_learning_rate_warms_up_and_decays():
+    config = make_config(iterations=100, warmup_iterations=10, learning_rate=1.0, poly_power=0.9).training
+    assert learning_rate(0, config) == pytest.approx(0.1)
+    assert learning_rate(10, config) == pytest.approx(0.9**0.9)
+    rates = [learning_rate(i, config) for i in range(100)]
+    assert max(rates) == rates[9]
+    assert rates[9:] == sorted(rates[9:], reverse=True)
+    assert rates[-1] > 0
+
+
+def test_output_folders_are_not_mixed_up(tmp_path):
+    with pytest.raises(ValueError, match="holds no run to resume"):
+        train(make_config(), output=tmp_path / "new", resume="yes")
+    train(make_config(iterations=1), output=tmp_path / "run")
+    with pytest.raises(ValueError, match="already holds a run; go on with --resume"):
+        train(make_config(iterations=1), output=tmp_path / "run")
+    with pytest.raises(ValueError, match=r"training.learning_rate was 0.001 and is 0.5"):
+        train(make_config(learning_rate=0.5), output=tmp_path / "run", resume="yes")
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):
+    config = make_config(iterations=3, checkpoint_every=1, learning_rate=1e30)
+    with pytest.raises(FloatingPointError, match=r"lower training\.learning_rate"):
+        train(config, output=tmp_path / "run")
+    assert all(value.isfinite().all() for value in load_file(tmp_path / "run" / "last.safetensors").values())
