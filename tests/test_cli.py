@@ -1,0 +1,85 @@
+"""The command line from end to end, on small generated streets."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from panodeeplab.cli import main
+from panodeeplab.data.coco_panoptic import read_panoptic_png
+
+NARROW = "{aspp_channels: 8, channels: 8, skip_channels: [8, 8], head_channels: 8}"
+CONFIG = f"""
+data: {{dataset: cityscapes, root: streets, train_split: train, val_split: val}}
+augmentation: {{crop_size: [64, 96]}}
+model: {{backbone: mobilenet_v2, output_stride: 32, semantic: {NARROW}, instance: {NARROW}}}
+training: {{iterations: 2, batch_size: 2, workers: 0, device: cpu}}
+postprocess: {{stuff_area: 16}}
+"""
+
+
+def test_from_generated_streets_to_scores(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for split, seed in (("train", 0), ("val", 1)):
+        arguments = ["--count", "3", "--size", "64", "128", "--seed", str(seed), "--split", split]
+        assert main(["scenes", "--output", "streets", *arguments]) == 0
+    assert main(["check-data", "streets"]) == 0
+    assert "0 errors" in capsys.readouterr().out
+
+    (tmp_path / "run.yaml").write_text(CONFIG)
+    assert main(["train", "--config", "run.yaml", "--output", "run", "--set", "training.seed=3"]) == 0
+    assert main(["evaluate", "--checkpoint", "run/last.safetensors", "--split", "train", "--json"]) == 0
+    output = capsys.readouterr().out
+    result = json.loads(output[output.index("{") :])
+    assert {"All", "Things", "Stuff", "per_class", "counts", "semantic"} <= result.keys()
+
+    images = "streets/leftImg8bit/val"
+    assert main(["predict", images, "--checkpoint", "run/last.safetensors", "--output", "out"]) == 0
+    predicted = json.loads((tmp_path / "out" / "panoptic.json").read_text())
+    assert len(predicted["annotations"]) == 3
+    for annotation in predicted["annotations"]:
+        ids = read_panoptic_png(tmp_path / "out" / "panoptic" / annotation["file_name"])
+        assert set(np.unique(ids)) - {0} == {segment["id"] for segment in annotation["segments_info"]}
+
+    # A result scored against itself is perfect.
+    capsys.readouterr()
+    assert main(["score", "--gt", "out/panoptic.json", "--pred", "out/panoptic.json", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["All"]["pq"] in (0.0, 1.0)
+    assert main(["score", "--gt", "out/panoptic.json", "--pred", "out/panoptic.json"]) == 0
+    assert "All" in capsys.readouterr().out
+
+
+def test_check_data_says_what_is_wrong(tmp_path, capsys):
+    streets = str(tmp_path / "streets")
+    main(["scenes", "--output", streets, "--count", "1", "--size", "64", "128"])
+    next((tmp_path / "streets" / "gtFine").rglob("*_instanceIds.png")).unlink()
+    assert main(["check-data", streets]) == 1
+    assert "instanceIds" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "--config", "absent.yaml"], "absent.yaml"),
+        (["evaluate", "--checkpoint", "absent.safetensors"], "no file absent.safetensors"),
+        (["predict", "absent.png", "--output", "out"], "absent.png"),
+        (["score", "--gt", "absent.json", "--pred", "absent.json"], "absent.json"),
+        (["check-data", "absent"], "absent"),
+        (["scenes", "--output", "out", "--count", "0"], "count"),
+    ],
+)
+def test_mistakes_end_in_one_line_and_status_2(tmp_path, monkeypatch, capsys, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == 2
+    error = capsys.readouterr().err.strip().splitlines()
+    assert len(error) == 1
+    assert error[0].startswith("panodeeplab: ")
+    assert message in error[0]
+
+
+def test_help_does_not_wait_for_torch():
+    code = "import sys, panodeeplab.cli as c\ntry: c.main(['--help'])\nexcept SystemExit: print('torch' in sys.modules)"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip().endswith("False")
