@@ -18,7 +18,7 @@ def _scenes(args: argparse.Namespace) -> int:
 def _check_data(args: argparse.Namespace) -> int:
     from panodeeplab.data.check import check_cityscapes, format_report
 
-    report = check_cityscapes(args.path)
+    report = check_cityscapes(args.path, args.split)
     print(format_report(report))
     return 1 if report.errors else 0
 
@@ -150,6 +150,7 @@ def _parser() -> argparse.ArgumentParser:
         "check-data", _check_data, "Say what is wrong with a folder in Cityscapes' layout, and count it."
     )
     sub.add_argument("path", type=Path)
+    sub.add_argument("--split", action="append", help="only this split; may be given several times")
 
     sub = command("scenes", _scenes, "Write generated streets in Cityscapes' layout.")
     sub.add_argument("--output", type=Path, required=True, help="folder")

@@ -14,8 +14,7 @@ def build_dataset(config: CityscapesConfig | ScenesConfig, split: str) -> Panopt
         split: "train" or "val".
 
     Raises:
-        ValueError: another split.
-        FileNotFoundError: the data set's folders are not where `config` says.
+        ValueError: another split, or the data set's folders are not where `config` says.
     """
     if split not in ("train", "val"):
         raise ValueError(f"split must be 'train' or 'val', got {split!r}")

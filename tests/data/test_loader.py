@@ -1,0 +1,207 @@
+"""The training loader: batch t is a function of the seed and of t, whatever else differs."""
+
+from functools import partial
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from panodeeplab.classes import CITYSCAPES
+from panodeeplab.data.cityscapes import CityscapesDataset
+from panodeeplab.data.loader import Batch, TrainingSet, collate, training_loader
+from panodeeplab.data.sample import Sample, Segment
+from panodeeplab.data.transforms import TrainTransform
+from panodeeplab.targets import PanopticTargets, panoptic_targets
+
+
+class Squares:
+    """`count` noise images of 48 x 64, each with a road and from none to three cars."""
+
+    classes = CITYSCAPES
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> Sample:
+        image = np.random.default_rng(index).integers(0, 256, (48, 64, 3), np.uint8)
+        panoptic = np.full((48, 64), 7, np.int32)
+        segments = [Segment(id=7, category_id=0, iscrowd=0)]
+        for n in range(index % 4):
+            panoptic[10:20, 12 * n : 12 * n + 8] = 26000 + n
+            segments.append(Segment(id=26000 + n, category_id=13, iscrowd=0))
+        return Sample(image, panoptic, segments, f"squares_{index}")
+
+
+def _targets(sample: Sample) -> PanopticTargets:
+    return panoptic_targets(sample.panoptic, sample.segments_info, thing_ids=CITYSCAPES.thing_ids)
+
+
+@pytest.fixture
+def load():
+    """training_loader with small defaults."""
+    return partial(
+        training_loader,
+        Squares(5),
+        transform=TrainTransform((32, 40), color_jitter=0.3),
+        make_targets=_targets,
+        batch_size=2,
+        iterations=8,
+        seed=3,
+    )
+
+
+def _equal(a: Batch, b: Batch) -> bool:
+    return torch.equal(a.images, b.images) and all(map(torch.equal, a.targets, b.targets))
+
+
+def test_batches_have_the_promised_shapes(load):
+    batches = list(load())
+    assert len(batches) == len(load()) == 8
+    for batch in batches:
+        assert batch.images.shape == (2, 3, 32, 40)
+        assert batch.images.dtype == torch.uint8
+        assert batch.images.is_contiguous()
+        shapes = {name: tuple(t.shape) for name, t in batch.targets._asdict().items()}
+        assert shapes == {
+            "sem_seg": (2, 32, 40),
+            "center": (2, 32, 40),
+            "offset": (2, 2, 32, 40),
+            "sem_seg_weights": (2, 32, 40),
+            "center_weights": (2, 1, 32, 40),
+            "offset_weights": (2, 1, 32, 40),
+            "center_points": (2, 0, 2),
+        }
+        assert batch.targets.sem_seg.dtype == torch.int64
+        assert batch.targets.offset.dtype == torch.float32
+
+
+def test_batches_hold_the_samples_of_the_training_set(load):
+    samples = TrainingSet(Squares(5), TrainTransform((32, 40), color_jitter=0.3), _targets, seed=3)
+    for t, batch in enumerate(load()):
+        for row in range(2):
+            image, targets = samples[2 * t + row]
+            np.testing.assert_array_equal(batch.images[row].permute(1, 2, 0).numpy(), image)
+            for name in PanopticTargets._fields[:-1]:
+                assert torch.equal(getattr(batch.targets, name)[row], getattr(targets, name)), name
+
+
+def test_resuming_continues_identically(load):
+    whole = list(load())
+    for start in (1, 3, 7):
+        rest = list(load(start_iteration=start))
+        assert len(rest) == 8 - start
+        assert all(map(_equal, whole[start:], rest))
+    assert list(load(start_iteration=8)) == []
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_workers_do_not_matter(load, workers):
+    batches = list(load(workers=workers))
+    assert len(batches) == 8
+    assert all(map(_equal, load(), batches))
+
+
+def test_workers_start_after_the_parent_used_all_its_threads(load):
+    noise = np.random.default_rng(0).random((1000, 1500, 3), np.float32)
+    cv2.GaussianBlur(cv2.resize(noise, (2000, 1600)), (9, 9), 2)
+    torch.rand(400, 400) @ torch.rand(400, 400)
+    assert len(list(load(workers=2, iterations=4))) == 4
+
+
+def test_the_length_of_the_run_does_not_matter(load):
+    assert all(map(_equal, load(iterations=3), load()))
+
+
+def test_seeds_give_different_runs(load):
+    assert not any(map(_equal, load(), load(seed=4)))
+
+
+def test_the_global_generators_are_left_alone(load):
+    torch.manual_seed(1)
+    np.random.seed(1)
+    before = torch.random.get_rng_state()
+    first = list(load())
+    assert torch.equal(torch.random.get_rng_state(), before)
+    torch.manual_seed(2)
+    np.random.seed(2)
+    assert all(map(_equal, first, load()))
+
+
+def test_each_epoch_is_an_order_of_its_own():
+    samples = TrainingSet(Squares(20), TrainTransform((8, 8)), _targets, seed=0)
+    numbers = [samples.index(n) for n in range(100)]
+    epochs = [numbers[start : start + 20] for start in range(0, 100, 20)]
+    assert all(sorted(epoch) == list(range(20)) for epoch in epochs)
+    assert len(set(map(tuple, epochs))) == 5
+    # In any order of access, as workers and resumed runs ask for it.
+    assert [samples.index(n) for n in reversed(range(100))] == numbers[::-1]
+
+
+def test_no_augmentation_is_repeated():
+    samples = TrainingSet(Squares(1), TrainTransform((40, 50), color_jitter=0.3), _targets, seed=0)
+    assert len({samples[n][0].tobytes() for n in range(60)}) == 60
+    seen = {}
+    recorder = TrainingSet(
+        Squares(7), lambda sample, rng: seen.setdefault(rng.random(), sample), _targets, seed=0
+    )
+    for n in range(70):
+        recorder[n]
+    assert len(seen) == 70
+
+
+def test_order_and_augmentation_draw_from_separate_streams():
+    drawn = []
+
+    def transform(sample: Sample, rng: np.random.Generator) -> Sample:
+        drawn.append(rng.permutation(50).tolist())
+        return sample
+
+    samples = TrainingSet(Squares(50), transform, _targets, seed=0)
+    for n in range(3):
+        samples[n]
+    orders = [[samples.index(50 * epoch + i) for i in range(50)] for epoch in range(3)]
+    assert not any(order in drawn for order in orders)
+
+
+def test_collate_of_images_with_and_without_instances():
+    samples = [Squares(4)[i] for i in (0, 3)]
+    targets = [_targets(sample) for sample in samples]
+    assert [len(t.center_points) for t in targets] == [0, 3]
+    batch = collate([(s.image, t) for s, t in zip(samples, targets, strict=True)])
+    assert batch.targets.center_points.shape == (2, 0, 2)
+    assert batch.targets.center[0].max() == 0
+    assert batch.targets.center[1].max() == 1
+    assert len(targets[1].center_points) == 3
+
+
+def test_a_damaged_file_is_named(tmp_path, write_pair, load):
+    image, _ = write_pair(np.full((40, 50), 7, np.uint16))
+    image.write_bytes(image.read_bytes()[:200])
+    dataset = CityscapesDataset(tmp_path)
+    batches = training_loader(dataset, **load.keywords)
+    with pytest.raises(ValueError, match=r"a_leftImg8bit\.png cannot be decoded"):
+        next(iter(batches))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"batch_size": 0}, "batch_size must be >= 1, got 0"),
+        ({"workers": -1}, "workers must be >= 0, got -1"),
+        ({"start_iteration": 9}, "start_iteration must lie in 0..iterations, got 9 with iterations 8"),
+        ({"start_iteration": -1}, "start_iteration must lie in"),
+        ({"seed": -1}, "seed must be >= 0, got -1"),
+    ],
+)
+def test_wrong_arguments(load, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        load(**arguments)
+
+
+def test_empty_data_set():
+    with pytest.raises(ValueError, match="dataset has no samples"):
+        TrainingSet(Squares(0), TrainTransform((8, 8)), _targets, seed=0)
