@@ -14,7 +14,7 @@ from panodeeplab.config import PostprocessConfig
 from panodeeplab.model import Predictions
 from panodeeplab.postprocess import PanopticSegment, postprocess
 
-ROAD, SKY, PERSON, CAR = 0, 10, 11, 13
+ROAD, SKY, PERSON, CAR, TRUCK = 0, 10, 11, 13, 14
 
 
 class Box(NamedTuple):
@@ -150,6 +150,14 @@ def test_an_image_of_another_size_keeps_segments_in_place(output_size):
         y0, x0, y1, x1 = segment.box
         assert y0 <= segment.center[0] < y1
         assert x0 <= segment.center[1] < x1
+
+
+def test_offsets_still_reach_their_center_when_cells_are_divided():
+    # The ends of the truck would fall to the car before it if offsets kept counting the larger cells.
+    predictions, cells = perfect_predictions(GRID, [Box(TRUCK, 10, 0, 18, 26), Box(CAR, 14, 17, 18, 20)])
+    for output_size in ((144, 240), (119, 198), (47, 78)):
+        (result,) = run(predictions, output_size)
+        check_in_place(result.panoptic, cells, 2)
 
 
 def test_limits_are_in_pixels_of_the_network_input():

@@ -1,0 +1,1 @@
+"""Running a trained model: on arrays, on files, and as a demonstration."""

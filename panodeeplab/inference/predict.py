@@ -1,0 +1,160 @@
+"""Prediction of image files: overlays to look at, and COCO panoptic files to compute with."""
+
+import os
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from panodeeplab.data.coco_panoptic import PanopticWriter
+from panodeeplab.inference.predictor import Predictor, read_image
+from panodeeplab.postprocess import VOID_LABEL
+
+IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
+_VIDEO_SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm")
+
+
+def predict_files(
+    source: str | Path,
+    output: str | Path,
+    *,
+    checkpoint: str | Path = "street-tiny",
+    device: str = "cpu",
+    size: tuple[int, int] | Literal["trained", "native"] = "trained",
+) -> int:
+    """Predict one image, or every image below a folder, and write what was seen.
+
+    Writes `output/overlay/NAME.jpg` to look at and, in COCO panoptic format, `output/panoptic.json` with
+    `output/panoptic/NAME.png`. NAME, the `image_id` of the JSON, is the image's file name without its ending
+    (and without Cityscapes' `_leftImg8bit`); where two images share it, their folders come first. A file that
+    cannot be read is reported on standard error and skipped.
+
+    Args:
+        source: an image, or a folder that is searched with its subfolders; hidden files are left out.
+        output: folder to write to; it is made if need be. It may lie in `source`: it is not read.
+        checkpoint: see `Predictor.from_checkpoint`.
+        device: see `Predictor`.
+        size: see `Predictor.from_checkpoint`.
+
+    Returns:
+        Exit status: 0, or 1 if a file was skipped.
+
+    Raises:
+        FileNotFoundError: no such source or checkpoint.
+        ValueError: `source` holds no image, or an argument is wrong.
+    """
+    source, output = Path(source), Path(output)
+    paths = find_images(source, exclude=output)
+    predictor = Predictor.from_checkpoint(checkpoint, device=device, size=size)
+    names = _output_names(paths, source if source.is_dir() else source.parent)
+    overlay_dir = output / "overlay"
+    overlay_dir.mkdir(parents=True, exist_ok=True)
+    skipped = 0
+    label_divisor = predictor.config.label_divisor
+    with (
+        PanopticWriter(
+            output, predictor.classes, label_divisor=label_divisor, void_label=VOID_LABEL
+        ) as writer,
+        tqdm(zip(paths, names, strict=True), total=len(paths), unit="image") as progress,
+    ):
+        for path, name in progress:
+            try:
+                image = read_image(path)
+            # ValueError for damaged files, OSError for those that may not be read.
+            except (ValueError, OSError) as error:
+                skipped += 1
+                progress.write(f"skipped {path}: {error}", file=sys.stderr)
+                continue
+            result = predictor(image)
+            writer.add(
+                result.panoptic,
+                image_id=name,
+                image_file=path.name,
+                scores={segment.id: segment.score for segment in result.segments},
+            )
+            write_picture(overlay_dir / f"{name}.jpg", result.overlay())
+    if skipped:
+        print(f"skipped {skipped} of {len(paths)} files, which could not be read", file=sys.stderr)
+    return 1 if skipped else 0
+
+
+def find_images(source: Path, *, exclude: Path | None = None) -> list[Path]:
+    """The image files of a path: itself, or all below a folder, sorted.
+
+    Args:
+        source: an image file or a folder.
+        exclude: a folder that is not searched.
+
+    Raises:
+        FileNotFoundError: no such path.
+        ValueError: no image there, or a video.
+    """
+    if not source.exists():
+        raise FileNotFoundError(f"source: no file or folder {source}")
+    if source.is_file():
+        if source.suffix.lower() in _VIDEO_SUFFIXES:
+            raise ValueError(f"source must be an image or a folder of images, got the video {source}")
+        return [source]
+    excluded = exclude.resolve() if exclude is not None else None
+    found = []
+    for folder, subfolders, files in os.walk(source):
+        subfolders[:] = [
+            name
+            for name in subfolders
+            if not name.startswith(".") and (Path(folder) / name).resolve() != excluded
+        ]
+        found += [
+            Path(folder) / name
+            for name in files
+            if not name.startswith(".") and Path(name).suffix.lower() in IMAGE_SUFFIXES
+        ]
+    if not found:
+        raise ValueError(f"source: no image below {source}; looked for {', '.join(IMAGE_SUFFIXES)}")
+    return sorted(found)
+
+
+def write_picture(path: Path, picture: np.ndarray) -> None:
+    """Write an RGB picture in the format of the path's ending; it appears whole or not at all.
+
+    Args:
+        path: of the file, .png or .jpg.
+        picture: (H, W, 3) uint8, RGB.
+    """
+    bgr = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
+    options = [cv2.IMWRITE_JPEG_QUALITY, 92] if path.suffix == ".jpg" else []
+    written, encoded = cv2.imencode(path.suffix, bgr, options)
+    if not written:
+        raise ValueError(f"picture of {picture.shape} cannot be written as {path.suffix}")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        temporary.write_bytes(encoded)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _output_names(paths: Sequence[Path], root: Path) -> list[str]:
+    """A short name for each image, no two alike even where upper and lower case are one."""
+    names = [path.stem.removesuffix("_leftImg8bit") for path in paths]
+    parts = [path.relative_to(root).parts for path in paths]
+    for longer in (
+        ["_".join((*folders, name)) for (*folders, _), name in zip(parts, names, strict=True)],
+        ["_".join(p).replace(".", "_") for p in parts],
+    ):
+        count = Counter(name.casefold() for name in names)
+        names = [
+            name if count[name.casefold()] == 1 else full for name, full in zip(names, longer, strict=True)
+        ]
+    taken: set[str] = set()
+    for index, name in enumerate(names):
+        number = 2
+        while names[index].casefold() in taken:
+            names[index] = f"{name}_{number}"
+            number += 1
+        taken.add(names[index].casefold())
+    return names

@@ -1,0 +1,249 @@
+"""From the maps of the network to panoptic results, through `panodeeplab.ops` only."""
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch.nn.functional as F
+from torch import Tensor
+
+from panodeeplab import ops
+from panodeeplab.classes import ClassTable
+from panodeeplab.config import PostprocessConfig
+from panodeeplab.model import STRIDE, Predictions
+from panodeeplab.visualize import draw_panoptic
+
+VOID_LABEL = -1
+
+# The largest that the op takes.
+_MAX_STRIDE = 1024
+_MAX_NMS_KERNEL = 255
+
+
+@dataclass(frozen=True)
+class PanopticSegment:
+    """One segment of a panoptic map.
+
+    Attributes:
+        id: value of its pixels in the map, `category_id * label_divisor + instance`.
+        category_id: contiguous class id.
+        category: name of the class.
+        is_thing: whether it is one countable object; stuff is one segment per class.
+        score: 0..1. The mean probability that the network gives the class over the segment's pixels, for a
+            thing multiplied by the height of its center in the heatmap.
+        area: pixels of the map with this id.
+        box: (y0, x0, y1, x1) in pixels, y1 and x1 exclusive.
+        center: (y, x) of the heatmap's peak in pixels, None for stuff. It may lie outside the mask.
+    """
+
+    id: int
+    category_id: int
+    category: str
+    is_thing: bool
+    score: float
+    area: int
+    box: tuple[int, int, int, int]
+    center: tuple[int, int] | None
+
+
+@dataclass(frozen=True, eq=False)
+class PanopticResult:
+    """What is seen in one image. An empty scene has the same fields: a map of void and no segments.
+
+    Attributes:
+        panoptic: (H, W) int32, `category_id * label_divisor + instance`, -1 where nothing was recognized.
+            Things count from 1 in each class, stuff is 0.
+        segments: every id that occurs in `panoptic`, ascending.
+        classes: what the category ids mean.
+        label_divisor: of the ids.
+        image: (H, W, 3) uint8, RGB, the image that was given; no copy.
+        timings_ms: milliseconds that the image took, by stage.
+    """
+
+    panoptic: np.ndarray
+    segments: tuple[PanopticSegment, ...]
+    classes: ClassTable
+    label_divisor: int = 1000
+    image: np.ndarray | None = None
+    timings_ms: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def semantic(self) -> np.ndarray:
+        """(H, W) int32, the contiguous class id of each pixel; -1 is void."""
+        return np.where(
+            self.panoptic < 0, np.int32(VOID_LABEL), self.panoptic // np.int32(self.label_divisor)
+        )
+
+    @property
+    def instance(self) -> np.ndarray:
+        """(H, W) int32, the number of the instance within its class, from 1; 0 on stuff and void."""
+        return np.where(self.panoptic < 0, np.int32(0), self.panoptic % np.int32(self.label_divisor))
+
+    def overlay(self, *, alpha: float = 0.5, labels: bool = True) -> np.ndarray:
+        """The result drawn over its image, see `panodeeplab.visualize.draw_panoptic`.
+
+        Args:
+            alpha: weight of the colors, 0 (image only) to 1 (colors only).
+            labels: whether to write names and scores.
+
+        Returns:
+            (H, W, 3) uint8, RGB.
+
+        Raises:
+            ValueError: for a result that was made without its image.
+        """
+        if self.image is None:
+            raise ValueError("image is None: this result keeps no image to draw over")
+        return draw_panoptic(
+            self.image,
+            self.panoptic,
+            self.classes,
+            label_divisor=self.label_divisor,
+            segments=self.segments,
+            alpha=alpha,
+            labels=labels,
+        )
+
+
+def postprocess(
+    predictions: Predictions,
+    *,
+    input_size: tuple[int, int],
+    output_size: tuple[int, int] | None = None,
+    classes: ClassTable,
+    config: PostprocessConfig,
+) -> list[PanopticResult]:
+    """Panoptic results of a batch, at the size of the images even if the network saw them at another.
+
+    Nothing is resized after the decision: the network's maps are stretched to the image, so that outlines are
+    as fine as the image, and areas, boxes and centers are counted in its pixels. The lengths and areas of
+    `config` are in pixels of the network's input, where they were chosen, and are stretched alike.
+
+    Args:
+        predictions: outputs of the network at stride 4.
+        input_size: (H, W) of the images that the network was given.
+        output_size: (H, W) of the maps to make; by default `input_size`.
+        classes: of the semantic channels.
+        config: thresholds and sizes.
+
+    Returns:
+        One result per image, without its image.
+
+    Raises:
+        ValueError: if `classes` are not the channels of `predictions.semantic`, the predictions do not cover
+            `input_size`, or a size is not positive.
+    """
+    output_size = input_size if output_size is None else output_size
+    for name, size in (("input_size", input_size), ("output_size", output_size)):
+        if len(size) != 2 or min(size) < 1:
+            raise ValueError(f"{name} must be (H, W) of at least 1, got {size}")
+    channels, *grid = predictions.semantic.shape[1:]
+    if channels != len(classes):
+        raise ValueError(f"classes has {len(classes)} classes, predictions.semantic has {channels} channels")
+    if any(cells * STRIDE < pixels for cells, pixels in zip(grid, input_size, strict=True)):
+        raise ValueError(f"predictions of {tuple(grid)} cells do not cover input_size {input_size}")
+    ratio_y, ratio_x = (output / given for output, given in zip(output_size, input_size, strict=True))
+    # A cell of the network's grid covers STRIDE * ratio pixels of the output. The op takes whole strides; the
+    # rest, a factor in [1, 2), is interpolated. An integer ratio leaves no rest, and a small one loses no
+    # cell.
+    stride = min(max(1, math.floor(STRIDE * min(ratio_y, ratio_x))), _MAX_STRIDE)
+    predictions = _stretch(
+        predictions,
+        (STRIDE * ratio_y / stride, STRIDE * ratio_x / stride),
+        (-(-output_size[0] // stride), -(-output_size[1] // stride)),
+    )
+    output = ops.panoptic_segmentation(
+        predictions.semantic,
+        predictions.center,
+        predictions.offset,
+        stride=stride,
+        output_size=output_size,
+        thing_ids=classes.thing_ids,
+        center_threshold=config.center_threshold,
+        nms_kernel=_scaled_kernel(config.nms_kernel, math.sqrt(ratio_y * ratio_x)),
+        top_k=config.top_k,
+        stuff_area=round(config.stuff_area * ratio_y * ratio_x),
+        label_divisor=config.label_divisor,
+        void_label=VOID_LABEL,
+        semantic_probability=True,
+    )
+    output = ops.PanopticOutput(*(value.cpu() for value in output))
+    return [
+        PanopticResult(
+            panoptic=output.panoptic[n].numpy(),
+            segments=_segments(
+                ops.PanopticOutput(*(value[n] for value in output)), classes, config.label_divisor
+            ),
+            classes=classes,
+            label_divisor=config.label_divisor,
+        )
+        for n in range(len(output.panoptic))
+    ]
+
+
+def _stretch(predictions: Predictions, factors: tuple[float, float], size: tuple[int, int]) -> Predictions:
+    """Interpolate the maps onto a grid that is finer by `factors`, (y, x), and keep `size` cells of it."""
+    if factors == (1.0, 1.0):
+        return predictions
+    grid = predictions.semantic.shape[-2:]
+    # The last cells may reach less far than `size`; repeating the edge is what bilinear sampling does
+    # beyond it.
+    bottom, right = (
+        max(0, math.ceil(cells / factor) + 1 - have)
+        for cells, factor, have in zip(size, factors, grid, strict=True)
+    )
+
+    def stretched(maps: Tensor) -> Tensor:
+        padded = F.pad(maps, (0, right, 0, bottom), mode="replicate")
+        finer = F.interpolate(padded, scale_factor=factors, mode="bilinear", align_corners=False)
+        return finer[..., : size[0], : size[1]]
+
+    # Offsets count cells, and the cells are smaller now.
+    scale = predictions.offset.new_tensor(factors).view(1, 2, 1, 1)
+    return Predictions(
+        semantic=stretched(predictions.semantic),
+        center=stretched(predictions.center),
+        offset=stretched(predictions.offset) * scale,
+    )
+
+
+def _scaled_kernel(kernel: int, ratio: float) -> int:
+    """The odd kernel whose reach is that of `kernel`, scaled."""
+    return kernel if ratio == 1.0 else min(2 * round((kernel - 1) / 2 * ratio) + 1, _MAX_NMS_KERNEL)
+
+
+def _segments(
+    output: ops.PanopticOutput, classes: ClassTable, label_divisor: int
+) -> tuple[PanopticSegment, ...]:
+    """Segments of one image, from the rows of the op's output."""
+    count = int(output.num_segments)
+    rows = zip(
+        output.segment_ids[:count].tolist(),
+        output.segment_areas[:count].tolist(),
+        output.segment_boxes[:count].tolist(),
+        output.segment_centers[:count].tolist(),
+        output.segment_probabilities[:count].tolist(),
+        strict=True,
+    )
+    centers, center_scores = output.centers.tolist(), output.center_scores.tolist()
+    segments = []
+    for segment_id, area, box, center, probability in rows:
+        category = segment_id // label_divisor
+        is_thing = category in classes.thing_ids
+        height = min(max(center_scores[center], 0.0), 1.0) if is_thing else 1.0
+        segments.append(
+            PanopticSegment(
+                id=segment_id,
+                category_id=category,
+                category=classes.names[category],
+                is_thing=is_thing,
+                score=min(probability, 1.0) * height,
+                area=area,
+                box=tuple(box),
+                center=tuple(centers[center]) if is_thing else None,
+            )
+        )
+    return tuple(segments)
+
+
+__all__ = ["VOID_LABEL", "PanopticResult", "PanopticSegment", "postprocess"]

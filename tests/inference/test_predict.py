@@ -1,0 +1,134 @@
+"""Prediction of files: what is written, and what is skipped."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+
+from panodeeplab.classes import CITYSCAPES
+from panodeeplab.data.coco_panoptic import load_panoptic_json, read_panoptic_png
+from panodeeplab.inference.predict import find_images, predict_files, write_picture
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Images in subfolders, two of one name, and files that are none."""
+    rng = np.random.default_rng(0)
+    source = tmp_path / "images"
+    for name, size in {
+        "a.png": (40, 70),
+        "a.jpg": (64, 128),
+        "left/b.png": (33, 51),
+        "right/b.png": (50, 50),
+        "deep/er/city_000001_leftImg8bit.png": (64, 128),
+        ".hidden.png": (8, 8),
+        ".cache/c.png": (8, 8),
+    }.items():
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        small = rng.integers(0, 255, (4, 8, 3), dtype=np.uint8)
+        cv2.imwrite(str(source / name), cv2.resize(small, size[::-1], interpolation=cv2.INTER_CUBIC))
+    (source / "notes.txt").write_text("no image")
+    return source
+
+
+NAMES = {"a_png", "a_jpg", "left_b", "right_b", "city_000001"}
+
+
+def check_output(output, names):
+    """Overlays, PNGs and JSON are of the same images, and agree with each other."""
+    content = load_panoptic_json(output / "panoptic.json", prediction=True)
+    assert {annotation["image_id"] for annotation in content["annotations"]} == names
+    assert {path.name for path in (output / "panoptic").iterdir()} == {f"{name}.png" for name in names}
+    assert {path.name for path in (output / "overlay").iterdir()} == {f"{name}.jpg" for name in names}
+    assert {path.name for path in output.iterdir()} == {"overlay", "panoptic", "panoptic.json"}
+    sizes = {image["id"]: (image["height"], image["width"]) for image in content["images"]}
+    for annotation in content["annotations"]:
+        ids = read_panoptic_png(output / "panoptic" / annotation["file_name"])
+        assert ids.shape == sizes[annotation["image_id"]]
+        found, areas = np.unique(ids[ids != 0], return_counts=True)
+        segments = {segment["id"]: segment for segment in annotation["segments_info"]}
+        assert set(segments) == set(found.tolist())
+        for segment_id, area in zip(found.tolist(), areas.tolist(), strict=True):
+            segment = segments[segment_id]
+            assert segment["area"] == area
+            assert segment["category_id"] in CITYSCAPES.label_ids
+            assert 0 <= segment["score"] <= 1
+            y, x = np.nonzero(ids == segment_id)
+            assert segment["bbox"] == [x.min(), y.min(), np.ptp(x) + 1, np.ptp(y) + 1]
+        overlay = cv2.imread(str(output / "overlay" / f"{annotation['image_id']}.jpg"))
+        assert overlay.shape[:2] == ids.shape
+    return content
+
+
+def test_folder(checkpoint, folder, tmp_path, capsys):
+    assert predict_files(folder, tmp_path / "out", checkpoint=checkpoint) == 0
+    content = check_output(tmp_path / "out", NAMES)
+    assert any(annotation["segments_info"] for annotation in content["annotations"])
+    assert "5/5" in capsys.readouterr().err
+
+
+def test_single_image_and_a_second_run_over_the_first(checkpoint, folder, tmp_path):
+    for _ in range(2):
+        assert predict_files(folder / "a.png", tmp_path / "out", checkpoint=checkpoint, size="native") == 0
+        check_output(tmp_path / "out", {"a"})
+
+
+def test_output_inside_the_source_is_not_read(checkpoint, folder):
+    output = folder / "deep" / "out"
+    for _ in range(2):
+        assert predict_files(folder, output, checkpoint=checkpoint) == 0
+        check_output(output, NAMES)
+
+
+def test_damaged_files_are_reported_skipped_and_in_the_exit_status(checkpoint, folder, tmp_path, capsys):
+    whole = (folder / "left" / "b.png").read_bytes()
+    (folder / "left" / "b.png").write_bytes(whole[: len(whole) // 2])
+    (folder / "text.png").write_text("no image")
+    assert predict_files(folder, tmp_path / "out", checkpoint=checkpoint) == 1
+    check_output(tmp_path / "out", NAMES - {"left_b"})
+    errors = capsys.readouterr().err
+    assert f"skipped {folder / 'left' / 'b.png'}" in errors
+    assert f"skipped {folder / 'text.png'}" in errors
+    assert "skipped 2 of 6 files" in errors
+
+
+def test_nothing_readable_still_writes_an_honest_json(checkpoint, tmp_path):
+    (tmp_path / "broken.png").write_bytes(b"")
+    assert predict_files(tmp_path / "broken.png", tmp_path / "out", checkpoint=checkpoint) == 1
+    assert json.loads((tmp_path / "out" / "panoptic.json").read_text())["annotations"] == []
+
+
+def test_source_without_images_is_refused_before_anything_is_written(checkpoint, folder, tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "clip.MP4").write_bytes(b"")
+    for source, error, message in (
+        (tmp_path / "absent", FileNotFoundError, "absent"),
+        (tmp_path / "empty", ValueError, "no image below"),
+        (tmp_path / "clip.MP4", ValueError, "got the video"),
+    ):
+        with pytest.raises(error, match=message):
+            predict_files(source, tmp_path / "out", checkpoint=checkpoint)
+    with pytest.raises(FileNotFoundError, match="model"):
+        predict_files(folder, tmp_path / "out", checkpoint=tmp_path / "no_model")
+    assert not (tmp_path / "out").exists()
+
+
+def test_names_are_unique_where_case_is_ignored(tmp_path, checkpoint):
+    for name in ("x_y.png", "x/y.png", "z/y.png", "X_Y.bmp", "x_y_2.png"):
+        (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(tmp_path / "in" / name), np.zeros((8, 8, 3), np.uint8))
+    assert len(find_images(tmp_path / "in")) == 5
+    predict_files(tmp_path / "in", tmp_path / "out", checkpoint=checkpoint)
+    written = [path.name.lower() for path in (tmp_path / "out" / "panoptic").iterdir()]
+    assert len(written) == len(set(written)) == 5
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg"])
+def test_picture_is_written_in_rgb_and_whole(tmp_path, suffix):
+    picture = np.zeros((16, 16, 3), np.uint8)
+    picture[..., 0] = 200
+    write_picture(tmp_path / f"red{suffix}", picture)
+    blue, green, red = cv2.imread(str(tmp_path / f"red{suffix}"))[8, 8].astype(int)
+    assert (max(blue, green), red) == (pytest.approx(0, abs=4), pytest.approx(200, abs=4))
+    assert [path.name for path in tmp_path.iterdir()] == [f"red{suffix}"]
