@@ -1,0 +1,189 @@
+# cython: language_level=3, binding=False
+"""The CPU kernels of panoptic.h for Python: addresses in, an exception if the status is not good.
+
+Private: no shape or type is checked here. `panodeeplab.ops` does that.
+"""
+
+from libc.stdint cimport int32_t, int64_t, uint8_t, uintptr_t
+from libc.stdlib cimport calloc, free
+
+
+cdef extern from *:
+    """
+    #if defined(__GNUC__)
+    // Of the code that Cython makes, not of ours.
+    #pragma GCC diagnostic ignored "-Wunused-function"
+    #pragma GCC diagnostic ignored "-Wunused-parameter"
+    #pragma GCC diagnostic ignored "-Wunused-variable"
+    #pragma GCC diagnostic ignored "-Wmissing-field-initializers"
+    #pragma GCC diagnostic ignored "-Wcast-function-type"
+    #endif
+    """
+
+
+cdef extern from "panoptic.h" nogil:
+    int PDL_ABI_VERSION
+    int PDL_OK
+    int PDL_INVALID_ARGUMENT
+    int PDL_OUT_OF_MEMORY
+
+    ctypedef struct pdl_panoptic_arguments:
+        const float *semantic
+        const float *center
+        const float *offset
+        int64_t batch
+        int64_t classes
+        int64_t low_height
+        int64_t low_width
+        int64_t height
+        int64_t width
+        int64_t stride
+        const uint8_t *is_thing
+        int64_t top_k
+        int64_t nms_kernel
+        int64_t stuff_area
+        int64_t label_divisor
+        float center_threshold
+        int32_t void_label
+        int32_t align_corners
+        int32_t semantic_probability
+        int32_t threads
+
+    ctypedef struct pdl_panoptic_results:
+        int32_t *panoptic
+        int32_t *centers
+        float *center_scores
+        int32_t *num_centers
+        int32_t *segment_ids
+        int32_t *segment_areas
+        int32_t *segment_boxes
+        int32_t *segment_centers
+        float *segment_probabilities
+        int32_t *num_segments
+
+    int pdl_panoptic_segmentation_cpu(
+        const pdl_panoptic_arguments *arguments, const pdl_panoptic_results *results
+    )
+    int pdl_pair_counts_cpu(
+        const int32_t *first, const int32_t *second, int64_t pixels, int32_t threads,
+        int64_t capacity, int32_t *pairs, int64_t *counts, int64_t *found
+    )
+
+
+ABI_VERSION = PDL_ABI_VERSION
+
+
+cdef int raise_for(int status) except -1:
+    if status == PDL_OUT_OF_MEMORY:
+        raise MemoryError("out of memory in a kernel of panodeeplab")
+    if status != PDL_OK:
+        raise ValueError("a kernel of panodeeplab was called with arguments out of range")
+    return 0
+
+
+cdef int check_addresses(tuple addresses) except -1:
+    # A fake tensor has the address 0.
+    if 0 in addresses:
+        raise ValueError("a tensor without memory was given to a kernel of panodeeplab")
+    return 0
+
+
+def panoptic_segmentation(
+    uintptr_t semantic,
+    uintptr_t center,
+    uintptr_t offset,
+    tuple shape,
+    tuple output_size,
+    int64_t stride,
+    bint align_corners,
+    thing_ids,
+    float center_threshold,
+    int64_t nms_kernel,
+    int64_t top_k,
+    int64_t stuff_area,
+    int64_t label_divisor,
+    int32_t void_label,
+    bint semantic_probability,
+    int32_t threads,
+    uintptr_t panoptic,
+    uintptr_t centers,
+    uintptr_t center_scores,
+    uintptr_t num_centers,
+    uintptr_t segment_ids,
+    uintptr_t segment_areas,
+    uintptr_t segment_boxes,
+    uintptr_t segment_centers,
+    uintptr_t segment_probabilities,
+    uintptr_t num_segments,
+):
+    """Addresses of contiguous arrays as in panoptic.h; `shape` is that of semantic, (N,C,h,w)."""
+    cdef pdl_panoptic_arguments arguments
+    cdef pdl_panoptic_results results
+    cdef uint8_t *is_thing
+    cdef int status
+    check_addresses((
+        semantic, center, offset, panoptic, centers, center_scores, num_centers, segment_ids, segment_areas,
+        segment_boxes, segment_centers, segment_probabilities, num_segments,
+    ))
+    arguments.semantic = <const float *>semantic
+    arguments.center = <const float *>center
+    arguments.offset = <const float *>offset
+    arguments.batch, arguments.classes, arguments.low_height, arguments.low_width = shape
+    arguments.height, arguments.width = output_size
+    arguments.stride = stride
+    arguments.top_k = top_k
+    arguments.nms_kernel = nms_kernel
+    arguments.stuff_area = stuff_area
+    arguments.label_divisor = label_divisor
+    arguments.center_threshold = center_threshold
+    arguments.void_label = void_label
+    arguments.align_corners = align_corners
+    arguments.semantic_probability = semantic_probability
+    arguments.threads = threads
+    results.panoptic = <int32_t *>panoptic
+    results.centers = <int32_t *>centers
+    results.center_scores = <float *>center_scores
+    results.num_centers = <int32_t *>num_centers
+    results.segment_ids = <int32_t *>segment_ids
+    results.segment_areas = <int32_t *>segment_areas
+    results.segment_boxes = <int32_t *>segment_boxes
+    results.segment_centers = <int32_t *>segment_centers
+    results.segment_probabilities = <float *>segment_probabilities
+    results.num_segments = <int32_t *>num_segments
+
+    is_thing = <uint8_t *>calloc(max(arguments.classes, 1), 1)
+    if is_thing == NULL:
+        raise MemoryError()
+    try:
+        for index in thing_ids:
+            if not 0 <= index < arguments.classes:
+                raise ValueError("thing_ids out of range")
+            is_thing[<int64_t>index] = 1
+        arguments.is_thing = is_thing
+        with nogil:
+            status = pdl_panoptic_segmentation_cpu(&arguments, &results)
+    finally:
+        free(is_thing)
+    raise_for(status)
+
+
+def pair_counts(
+    uintptr_t first,
+    uintptr_t second,
+    int64_t pixels,
+    int32_t threads,
+    int64_t capacity,
+    uintptr_t pairs,
+    uintptr_t counts,
+):
+    """Number of distinct pairs; they are written only if it is at most `capacity`."""
+    cdef int64_t found = 0
+    cdef int status
+    check_addresses((first, second, pairs, counts))
+    with nogil:
+        status = pdl_pair_counts_cpu(
+            <const int32_t *>first, <const int32_t *>second, pixels, threads,
+            capacity, <int32_t *>pairs, <int64_t *>counts, &found,
+        )
+    raise_for(status)
+    return found

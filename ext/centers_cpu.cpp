@@ -1,0 +1,248 @@
+// Peaks of the upsampled heatmap. It is never made as a whole: a bilinear sample does not exceed its corners, so only
+// cells with a corner above the threshold are looked at, in tiles.
+#include "centers.h"
+
+#include <cfloat>
+#include <cmath>
+#include <limits>
+
+#include "arithmetic.h"
+#include "compiler.h"
+
+namespace pdl {
+namespace {
+
+constexpr float kNone = -std::numeric_limits<float>::infinity();
+constexpr int64_t kTileSide = 64;  // output pixels, about
+
+// Keeps the top_k highest of any number of peaks in bounded memory. What it drops has top_k others at least as high
+// above it, so it is not strictly above the top_k-th of all, and the top_k-th itself stays known.
+class PeakList {
+public:
+    PeakList(int64_t top_k, int64_t pixels) : top_k_(static_cast<size_t>(top_k)) {
+        capacity_ = static_cast<size_t>(std::min(2 * top_k, pixels));
+        peaks_.reserve(capacity_ + 1);
+    }
+
+    void add(const Center &peak) {
+        if (peak.score <= floor_) return;
+        peaks_.push_back(peak);
+        if (peaks_.size() > capacity_) {
+            keep_highest(peaks_, top_k_);
+            floor_ = lowest(peaks_);
+        }
+    }
+
+    static void keep_highest(std::vector<Center> &peaks, size_t count) {
+        const auto higher = [](const Center &a, const Center &b) { return a.score > b.score; };
+        std::nth_element(peaks.begin(), peaks.begin() + static_cast<int64_t>(count) - 1, peaks.end(), higher);
+        peaks.resize(count);
+    }
+
+    static float lowest(const std::vector<Center> &peaks) {
+        float score = std::numeric_limits<float>::infinity();
+        for (const Center &peak : peaks) score = std::min(score, peak.score);
+        return score;
+    }
+
+    const std::vector<Center> &peaks() const { return peaks_; }
+
+private:
+    size_t top_k_, capacity_;
+    float floor_ = kNone;
+    std::vector<Center> peaks_;
+};
+
+// Whether samples among corners of at most `most` may exceed the threshold, rounding included.
+bool may_exceed(float most, float threshold) {
+    if (most <= 0.0f && threshold >= 0.0f) return false;
+    return most + std::fabs(most) * 0x1p-20f + FLT_MIN > threshold;
+}
+
+// The spans of one axis that a tile covers.
+struct SpanRange {
+    int64_t begin, end;
+};
+
+struct Tile {
+    SpanRange rows, columns;
+};
+
+// Maximum over rows and columns of input samples; NaN is ignored.
+PDL_CLONES float largest_sample(const float *values, int64_t stride, int64_t y0, int64_t y1, int64_t x0, int64_t x1) {
+    float most = kNone;
+    for (int64_t y = y0; y <= y1; y++) {
+        const float *row = values + y * stride;
+        for (int64_t x = x0; x <= x1; x++) most = row[x] > most ? row[x] : most;
+    }
+    return most;
+}
+
+// Shrinks a tile to the cells that may hold a peak; false if there is none.
+bool shrink(const Heatmap &heatmap, float threshold, Tile &tile) {
+    const std::vector<Span> &rows = heatmap.rows.spans, &columns = heatmap.columns.spans;
+    const auto largest = [&](const Span &row_first, const Span &row_last, const Span &column_first,
+                             const Span &column_last) {
+        return largest_sample(heatmap.values, heatmap.low_width, row_first.lower, row_last.upper, column_first.lower,
+                              column_last.upper);
+    };
+    const Tile whole = tile;
+    if (!may_exceed(largest(rows[whole.rows.begin], rows[whole.rows.end - 1], columns[whole.columns.begin],
+                            columns[whole.columns.end - 1]),
+                    threshold))
+        return false;
+    Tile found = {{whole.rows.end, whole.rows.begin}, {whole.columns.end, whole.columns.begin}};
+    for (int64_t i = whole.rows.begin; i < whole.rows.end; i++)
+        for (int64_t j = whole.columns.begin; j < whole.columns.end; j++) {
+            if (!may_exceed(largest(rows[i], rows[i], columns[j], columns[j]), threshold)) continue;
+            found.rows = {std::min(found.rows.begin, i), std::max(found.rows.end, i + 1)};
+            found.columns = {std::min(found.columns.begin, j), std::max(found.columns.end, j + 1)};
+        }
+    tile = found;
+    return found.rows.begin < found.rows.end;
+}
+
+// out[x] = max of in[x .. x + window - 1] for rows of `length`, in place; `step` apart, `count` values side by side.
+// Windows of powers of two, then two that overlap.
+PDL_CLONES void sliding_maximum(float *values, int64_t length, int64_t step, int64_t count, int64_t window) {
+    int64_t covered = 1;
+    while (covered < window) {
+        const int64_t shift = std::min(covered, window - covered);
+        const int64_t last = length - covered - shift;
+        for (int64_t i = 0; i <= last; i++) {
+            float *here = values + i * step;
+            const float *there = here + shift * step;
+            PDL_INDEPENDENT
+            for (int64_t k = 0; k < count; k++) here[k] = here[k] > there[k] ? here[k] : there[k];
+        }
+        covered += shift;
+    }
+}
+
+// As above, for windows along a contiguous row.
+PDL_CLONES void sliding_maximum_row(float *values, int64_t length, int64_t window) {
+    int64_t covered = 1;
+    while (covered < window) {
+        const int64_t shift = std::min(covered, window - covered);
+        const int64_t last = length - covered - shift;
+        PDL_INDEPENDENT
+        for (int64_t i = 0; i <= last; i++) {
+            const float there = values[i + shift];
+            values[i] = values[i] > there ? values[i] : there;
+        }
+        covered += shift;
+    }
+}
+
+struct Patch {
+    int64_t y0, x0, height, width;  // in output pixels; it may stick out of the image
+};
+
+// Samples of a patch that exceed the threshold; -inf for others and outside of the image.
+PDL_CLONES void sample_patch(const Heatmap &heatmap, float threshold, const Patch &patch, float *mixed, float *values) {
+    const auto image_height = static_cast<int64_t>(heatmap.rows.weight.size());
+    const auto image_width = static_cast<int64_t>(heatmap.columns.weight.size());
+    const int64_t y_begin = std::max<int64_t>(patch.y0, 0), y_end = std::min(patch.y0 + patch.height, image_height);
+    const int64_t x_begin = std::max<int64_t>(patch.x0, 0), x_end = std::min(patch.x0 + patch.width, image_width);
+    std::fill(values, values + patch.height * patch.width, kNone);
+    const auto ends_after = [](int64_t value, const Span &span) { return value < span.end; };
+    auto row = std::upper_bound(heatmap.rows.spans.begin(), heatmap.rows.spans.end(), y_begin, ends_after);
+    const std::vector<Span> &columns = heatmap.columns.spans;
+    const auto first = std::upper_bound(columns.begin(), columns.end(), x_begin, ends_after);
+    auto last = first;
+    while (last + 1 != columns.end() && (last + 1)->begin < x_end) ++last;
+    for (int64_t y = y_begin; y < y_end; y++) {
+        if (y >= row->end) ++row;
+        const float *above = heatmap.values + row->lower * heatmap.low_width;
+        const float *below = heatmap.values + row->upper * heatmap.low_width;
+        const float weight = heatmap.rows.weight[y];
+        for (int64_t x = first->lower; x <= last->upper; x++)
+            mixed[x - first->lower] = between(above[x], below[x], weight);
+        float *out = values + (y - patch.y0) * patch.width - patch.x0;
+        for (auto column = first; column <= last; ++column) {
+            const float left = mixed[column->lower - first->lower], right = mixed[column->upper - first->lower];
+            const int64_t end = std::min<int64_t>(column->end, x_end);
+            for (int64_t x = std::max<int64_t>(column->begin, x_begin); x < end; x++) {
+                const float value = between(left, right, heatmap.columns.weight[x]);
+                out[x] = value > threshold ? value : kNone;
+            }
+        }
+    }
+}
+
+void find_peaks(const Heatmap &heatmap, float threshold, int64_t radius, const Tile &tile, std::vector<float> &scratch,
+                PeakList &list) {
+    const int64_t y0 = heatmap.rows.spans[tile.rows.begin].begin, y1 = heatmap.rows.spans[tile.rows.end - 1].end;
+    const int64_t x0 = heatmap.columns.spans[tile.columns.begin].begin;
+    const int64_t x1 = heatmap.columns.spans[tile.columns.end - 1].end;
+    const Patch patch = {y0 - radius, x0 - radius, y1 - y0 + 2 * radius, x1 - x0 + 2 * radius};
+    const int64_t size = patch.height * patch.width;
+    float *values = scratch.data(), *pooled = values + size, *mixed = pooled + size;
+    sample_patch(heatmap, threshold, patch, mixed, values);
+    std::copy(values, values + size, pooled);
+    for (int64_t y = 0; y < patch.height; y++)
+        sliding_maximum_row(pooled + y * patch.width, patch.width, 2 * radius + 1);
+    sliding_maximum(pooled, patch.height, patch.width, x1 - x0, 2 * radius + 1);
+    for (int64_t y = y0; y < y1; y++)
+        for (int64_t x = x0; x < x1; x++) {
+            const float value = values[(y - patch.y0) * patch.width + x - patch.x0];
+            if (value > threshold && value == pooled[(y - y0) * patch.width + x - x0])
+                list.add({static_cast<int32_t>(y), static_cast<int32_t>(x), value});
+        }
+}
+
+std::vector<SpanRange> split(const std::vector<Span> &spans, int64_t side) {
+    std::vector<SpanRange> ranges;
+    for (int64_t i = 0; i < static_cast<int64_t>(spans.size()); i++) {
+        if (ranges.empty() || spans[i].end - spans[ranges.back().begin].begin > side) ranges.push_back({i, i});
+        ranges.back().end = i + 1;
+    }
+    return ranges;
+}
+
+int64_t longest(const std::vector<Span> &spans, const std::vector<SpanRange> &ranges) {
+    int64_t length = 0;
+    for (const SpanRange &range : ranges)
+        length = std::max<int64_t>(length, spans[range.end - 1].end - spans[range.begin].begin);
+    return length;
+}
+
+}  // namespace
+
+std::vector<Center> find_centers(const Heatmap &heatmap, float threshold, int64_t nms_kernel, int64_t top_k,
+                                 int threads) {
+    const int64_t radius = nms_kernel / 2;
+    const int64_t side = std::max<int64_t>(kTileSide, 2 * radius);
+    const std::vector<SpanRange> rows = split(heatmap.rows.spans, side), columns = split(heatmap.columns.spans, side);
+    const int64_t patch_height = longest(heatmap.rows.spans, rows) + 2 * radius;
+    const int64_t patch_width = longest(heatmap.columns.spans, columns) + 2 * radius;
+    const auto pixels = static_cast<int64_t>(heatmap.rows.weight.size() * heatmap.columns.weight.size());
+    const auto tiles = static_cast<int64_t>(rows.size() * columns.size());
+    const int used = useful_threads(threads, tiles / 8);
+
+    std::vector<PeakList> lists;
+    lists.reserve(used);
+    for (int i = 0; i < used; i++) lists.emplace_back(top_k, pixels);
+    const std::vector<float> room(2 * patch_height * patch_width + patch_width + 2);
+    std::vector<std::vector<float>> scratch(used, room);
+#pragma omp parallel for num_threads(used) schedule(dynamic, 4)
+    for (int64_t i = 0; i < tiles; i++) {
+        Tile tile = {rows[i / columns.size()], columns[i % columns.size()]};
+        if (shrink(heatmap, threshold, tile))
+            find_peaks(heatmap, threshold, radius, tile, scratch[thread_index()], lists[thread_index()]);
+    }
+
+    std::vector<Center> centers;
+    for (const PeakList &list : lists) centers.insert(centers.end(), list.peaks().begin(), list.peaks().end());
+    if (static_cast<int64_t>(centers.size()) >= top_k) {
+        PeakList::keep_highest(centers, static_cast<size_t>(top_k));
+        const float cut = PeakList::lowest(centers);
+        centers.erase(std::remove_if(centers.begin(), centers.end(), [&](const Center &c) { return c.score <= cut; }),
+                      centers.end());
+    }
+    std::sort(centers.begin(), centers.end(),
+              [](const Center &a, const Center &b) { return a.y != b.y ? a.y < b.y : a.x < b.x; });
+    return centers;
+}
+
+}  // namespace pdl

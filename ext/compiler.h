@@ -1,0 +1,57 @@
+// What differs between compilers: several versions of a function chosen at run time, inlining, OpenMP.
+#ifndef PANODEEPLAB_COMPILER_H
+#define PANODEEPLAB_COMPILER_H
+
+#ifdef _OPENMP
+#include <omp.h>
+#endif
+
+// One more version for AVX2, chosen when the module is loaded; same bits, because contraction is off.
+// The sanitizers instrument the resolver before they are ready, so they get the plain version.
+#if defined(__x86_64__) && defined(__GLIBC__) && !defined(__SANITIZE_ADDRESS__) && \
+    ((defined(__clang__) && __clang_major__ >= 14) || (!defined(__clang__) && defined(__GNUC__)))
+#define PDL_CLONES __attribute__((target_clones("avx2", "default")))
+#else
+#define PDL_CLONES
+#endif
+
+#if defined(__GNUC__)
+#define PDL_FORCE_INLINE inline __attribute__((always_inline))
+#else
+#define PDL_FORCE_INLINE inline
+#endif
+
+// The next loop may load ahead of its own stores.
+#if defined(__clang__)
+#define PDL_INDEPENDENT _Pragma("clang loop vectorize(assume_safety)")
+#elif defined(__GNUC__)
+#define PDL_INDEPENDENT _Pragma("GCC ivdep")
+#else
+#define PDL_INDEPENDENT
+#endif
+
+namespace pdl {
+
+inline int thread_index() {
+#ifdef _OPENMP
+    return omp_get_thread_num();
+#else
+    return 0;
+#endif
+}
+
+// How many threads a loop of so many pieces of work gets.
+inline int useful_threads(int wanted, long long pieces) {
+#ifdef _OPENMP
+    const long long most = pieces < 1 ? 1 : pieces;
+    return wanted < 1 ? 1 : static_cast<int>(wanted < most ? wanted : most);
+#else
+    (void)wanted;
+    (void)pieces;
+    return 1;
+#endif
+}
+
+}  // namespace pdl
+
+#endif

@@ -1,0 +1,72 @@
+// Giving every pixel its stuff class or its instance, and counting on the way.
+#ifndef PANODEEPLAB_GROUPING_H
+#define PANODEEPLAB_GROUPING_H
+
+#include <cstdint>
+#include <vector>
+
+#include "grid.h"
+#include "nearest.h"
+#include "panoptic.h"
+#include "semantic.h"
+
+namespace pdl {
+
+// The maps of one image.
+struct Image {
+    const pdl_panoptic_arguments &arguments;
+    const float *semantic, *center, *offset;
+    const Axis &rows, &columns;
+
+    Logits logits() const {
+        const int64_t plane = arguments.low_height * arguments.low_width;
+        return {semantic, arguments.classes, plane, arguments.low_width};
+    }
+};
+
+// A pixel's code: a stuff class c → c; the thing of centre k → classes + k; nothing → classes + centres.
+struct Codes {
+    int64_t classes, centers;
+    int32_t nothing() const { return static_cast<int32_t>(classes + centers); }
+    size_t count() const { return static_cast<size_t>(classes + centers + 1); }
+};
+
+struct Extent {
+    int32_t y0, x0, y1, x1;  // exclusive ends
+
+    PDL_FORCE_INLINE void add(const Extent &other) {
+        y0 = other.y0 < y0 ? other.y0 : y0;
+        x0 = other.x0 < x0 ? other.x0 : x0;
+        y1 = other.y1 > y1 ? other.y1 : y1;
+        x1 = other.x1 > x1 ? other.x1 : x1;
+    }
+};
+
+// What one thread has counted; whole numbers, so the sum over threads does not depend on who did what.
+struct Tally {
+    std::vector<int32_t> areas;   // by code
+    std::vector<Extent> extents;  // by code
+    std::vector<int32_t> votes;   // (centres, classes): pixels of a thing by their own class
+
+    explicit Tally(const Codes &codes);
+    void merge(const Tally &other);
+};
+
+// Cells whose pixels all have one code keep it in `cells`; those of the others are in the output map, and the cell
+// has kMixed.
+constexpr int32_t kMixed = -1;
+
+struct Grouped {
+    std::vector<int32_t> cells;  // (row spans, column spans)
+    Tally tally;
+};
+
+Grouped group_pixels(const Image &image, const std::vector<Center> &centers, int32_t *panoptic);
+
+// Replaces the codes in the output map by `ids[code]`, and fills in what `cells` holds.
+void write_ids(const Image &image, const std::vector<int32_t> &cells, const std::vector<int32_t> &ids,
+               int32_t *panoptic);
+
+}  // namespace pdl
+
+#endif

@@ -1,0 +1,71 @@
+/* The C interface of the kernels: plain structs, addresses, an int status. It knows neither Python nor torch.
+ * Maps are contiguous, row after row; coordinates are (y, x). */
+#ifndef PANODEEPLAB_PANOPTIC_H
+#define PANODEEPLAB_PANOPTIC_H
+
+#include <stdint.h>
+
+/* Raised with every change of this file; panodeeplab/ops/_library.py has the same number. */
+#define PDL_ABI_VERSION 1
+
+#define PDL_OK 0
+#define PDL_INVALID_ARGUMENT 1
+#define PDL_OUT_OF_MEMORY 2
+
+#define PDL_MAX_CLASSES 16384
+#define PDL_MAX_NMS_KERNEL 255
+#define PDL_MAX_STRIDE 1024
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct {
+    const float *semantic; /* (batch, classes, low_height, low_width) */
+    const float *center;   /* (batch, 1, low_height, low_width) */
+    const float *offset;   /* (batch, 2, low_height, low_width), grid cells */
+    int64_t batch;
+    int64_t classes;
+    int64_t low_height;
+    int64_t low_width;
+    int64_t height; /* of the output; it may end before the upsampled maps do */
+    int64_t width;
+    int64_t stride;
+    const uint8_t *is_thing; /* (classes,), 0 or 1 */
+    int64_t top_k;
+    int64_t nms_kernel; /* odd */
+    int64_t stuff_area;
+    int64_t label_divisor;
+    float center_threshold;
+    int32_t void_label;
+    int32_t align_corners;
+    int32_t semantic_probability;
+    int32_t threads;
+} pdl_panoptic_arguments;
+
+/* Every array is written in full; S = top_k + classes. */
+typedef struct {
+    int32_t *panoptic;            /* (batch, height, width) */
+    int32_t *centers;             /* (batch, top_k, 2) */
+    float *center_scores;         /* (batch, top_k) */
+    int32_t *num_centers;         /* (batch,) */
+    int32_t *segment_ids;         /* (batch, S) */
+    int32_t *segment_areas;       /* (batch, S) */
+    int32_t *segment_boxes;       /* (batch, S, 4) */
+    int32_t *segment_centers;     /* (batch, S) */
+    float *segment_probabilities; /* (batch, S) */
+    int32_t *num_segments;        /* (batch,) */
+} pdl_panoptic_results;
+
+int pdl_panoptic_segmentation_cpu(const pdl_panoptic_arguments *arguments, const pdl_panoptic_results *results);
+
+/* Counts the pairs (first[i], second[i]), i < pixels. `found` gets the number of distinct pairs. If `capacity` rows
+ * hold them, `pairs` (found, 2) and `counts` (found,) are written in ascending order, else neither is. */
+int pdl_pair_counts_cpu(const int32_t *first, const int32_t *second, int64_t pixels, int32_t threads,
+                        int64_t capacity, int32_t *pairs, int64_t *counts, int64_t *found);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,240 @@
+"""Post-processing and counting ops: each checks its arguments, then calls torch.ops.panodeeplab.*.
+
+On CPU tensors a compiled kernel runs where it is installed (`backend()` says so); tensors of any other
+device take the plain PyTorch reference on that device. Both give the same bits on the CPU.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from panodeeplab.ops._library import backend
+
+__all__ = ["PanopticOutput", "backend", "pair_counts", "panoptic_segmentation"]
+
+_FLOATS = (torch.float32, torch.float16, torch.bfloat16)
+_INT32_MAX = 2**31 - 1
+_MAX_SIDE = 2**24  # beyond it, float32 no longer holds every pixel coordinate
+_MAX_STRIDE = 1024
+_MAX_NMS_KERNEL = 255
+_MAX_CLASSES = 2**14
+
+
+class PanopticOutput(NamedTuple):
+    """What `panoptic_segmentation` finds, in fixed capacity: `top_k` centres and S = top_k + C segments.
+
+    panoptic: (N,H,W) int32, category * label_divisor + instance (things from 1 in each class, stuff 0);
+        `void_label` elsewhere.
+    centers: (N,top_k,2) int32, (y,x) in output pixels, in raster order; unused rows -1.
+    center_scores: (N,top_k) float32, heatmap at the centre; unused 0.
+    num_centers: (N,) int32.
+    segment_ids: (N,S) int32, ascending; unused `void_label`.
+    segment_areas: (N,S) int32, pixels; unused 0.
+    segment_boxes: (N,S,4) int32, (y0,x0,y1,x1) in output pixels, y1 and x1 exclusive; unused 0.
+    segment_centers: (N,S) int32, the row of `centers` of a thing; -1 for stuff and unused.
+    segment_probabilities: (N,S) float32, mean over the segment's pixels of the softmax probability of its
+        class; zeros unless asked for with `semantic_probability=True`.
+    num_segments: (N,) int32.
+    """
+
+    panoptic: Tensor
+    centers: Tensor
+    center_scores: Tensor
+    num_centers: Tensor
+    segment_ids: Tensor
+    segment_areas: Tensor
+    segment_boxes: Tensor
+    segment_centers: Tensor
+    segment_probabilities: Tensor
+    num_segments: Tensor
+
+
+def _check_maps(semantic: Tensor, center: Tensor, offset: Tensor) -> None:
+    for name, x, channels in (("semantic", semantic, "C"), ("center", center, 1), ("offset", offset, 2)):
+        if not isinstance(x, Tensor):
+            raise ValueError(f"{name} is a {type(x).__name__}, wanted a tensor (N,{channels},h,w)")
+        if x.dim() != 4 or (channels != "C" and x.shape[1] != channels):
+            raise ValueError(f"{name} has shape {tuple(x.shape)}, wanted (N,{channels},h,w)")
+        if x.dtype not in _FLOATS:
+            raise ValueError(f"{name} is {x.dtype}, wanted float32, float16 or bfloat16")
+        if x.device != semantic.device:
+            raise ValueError(f"{name} is on {x.device}, wanted the device of semantic, {semantic.device}")
+        if x.shape[0] != semantic.shape[0] or x.shape[2:] != semantic.shape[2:]:
+            raise ValueError(
+                f"{name} has shape {tuple(x.shape)}, wanted N, h and w of semantic, {tuple(semantic.shape)}"
+            )
+    if min(semantic.shape[1:]) < 1:
+        raise ValueError(f"semantic has shape {tuple(semantic.shape)}, wanted C, h and w of at least 1")
+    if semantic.shape[1] > _MAX_CLASSES:
+        raise ValueError(f"semantic has {semantic.shape[1]} classes, wanted at most {_MAX_CLASSES}")
+
+
+def _check_int(name: str, value: int, least: int, most: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+        raise ValueError(f"{name} is {value!r}, wanted a whole number from {least} to {most}")
+
+
+def _output_size(
+    low: tuple[int, int], stride: int, align_corners: bool, output_size: tuple[int, int] | None
+) -> tuple[int, int]:
+    full = tuple((n - 1) * stride + 1 if align_corners else n * stride for n in low)
+    size = full if output_size is None else tuple(output_size)
+    if len(size) != 2 or not all(
+        isinstance(n, int) and 1 <= n <= m for n, m in zip(size, full, strict=False)
+    ):
+        raise ValueError(
+            f"output_size is {output_size}, wanted (H,W) from (1, 1) to the upsampled size {full}"
+        )
+    if max(size) > _MAX_SIDE or size[0] * size[1] > _INT32_MAX:
+        raise ValueError(
+            f"the output would be {size[0]} x {size[1]}, wanted sides of at most {_MAX_SIDE} "
+            f"and at most {_INT32_MAX} pixels: lower stride or output_size"
+        )
+    return size
+
+
+def _check_labels(
+    classes: int, thing_ids: Sequence[int], top_k: int, label_divisor: int, void_label: int
+) -> None:
+    for index in thing_ids:
+        if not isinstance(index, int) or isinstance(index, bool) or not 0 <= index < classes:
+            raise ValueError(f"thing_ids has {index!r}, wanted classes from 0 to {classes - 1}")
+    if len(set(thing_ids)) != len(thing_ids):
+        raise ValueError(f"thing_ids is {list(thing_ids)}, wanted each class once")
+    _check_int("label_divisor", label_divisor, 1, _INT32_MAX)
+    if thing_ids and label_divisor < top_k:
+        raise ValueError(
+            f"label_divisor is {label_divisor}, wanted at least top_k, {top_k}: "
+            "instance numbers could reach the ids of the next class"
+        )
+    largest = max(
+        (c * label_divisor + (top_k - 1 if c in thing_ids else 0) for c in range(classes)), default=0
+    )
+    if largest > _INT32_MAX:
+        raise ValueError(
+            f"label_divisor is {label_divisor}, wanted one that keeps ids of {classes} classes within int32; "
+            f"the largest would be {largest}"
+        )
+    _check_int("void_label", void_label, -(2**31), _INT32_MAX)
+    if void_label // label_divisor in thing_ids and 1 <= void_label % label_divisor < top_k:
+        raise ValueError(
+            f"void_label is {void_label}, wanted a value that no instance can have "
+            f"(class {void_label // label_divisor} is a thing)"
+        )
+
+
+def panoptic_segmentation(
+    semantic: Tensor,
+    center: Tensor,
+    offset: Tensor,
+    *,
+    stride: int,
+    align_corners: bool = False,
+    output_size: tuple[int, int] | None = None,
+    thing_ids: Sequence[int],
+    center_threshold: float = 0.1,
+    nms_kernel: int = 7,
+    top_k: int = 200,
+    stuff_area: int = 2048,
+    label_divisor: int = 1000,
+    void_label: int = -1,
+    semantic_probability: bool = False,
+) -> PanopticOutput:
+    """Turn network outputs at output stride into panoptic maps with their centres and segments.
+
+    All three maps are upsampled bilinearly; `output_size` then crops the top-left part, and everything below
+    sees that part only. The class of a pixel is its argmax. Centres are the pixels above `center_threshold`
+    that equal the maximum of their `nms_kernel` window, so a plateau gives many; with `top_k` of them or
+    more, only scores strictly above the `top_k`-th stay. A thing pixel goes to the centre nearest to where
+    its offset points, however far. Each thing takes the class of most of its pixels; stuff classes under
+    `stuff_area` pixels become void, as do thing pixels when there is no centre. Ties go to the lowest index
+    (class, centre in raster order).
+
+    A pixel with a NaN among its logits, or a thing pixel whose vote is not finite, is void and counted
+    nowhere. NaN in the heatmap is no centre and hides none.
+
+    Args:
+        semantic: (N,C,h,w) float32, float16 or bfloat16 logits.
+        center: (N,1,h,w) heatmap.
+        offset: (N,2,h,w), (dy,dx) from a pixel to its centre in grid cells (times `stride` = output pixels).
+        stride: output pixels per grid cell.
+        align_corners: whether corner samples lie on corner pixels: H = (h - 1) * stride + 1, else h * stride.
+        output_size: (H,W) of the result, at most the upsampled size, which is the default.
+        thing_ids: classes that have instances.
+        center_threshold: heatmap value that a centre must exceed.
+        nms_kernel: side of the window of a centre in output pixels, odd.
+        top_k: capacity of the centres.
+        stuff_area: least area of a stuff class, in pixels.
+        label_divisor: ids are category * label_divisor + instance; at least `top_k`.
+        void_label: value of pixels that belong to no segment.
+        semantic_probability: fill `segment_probabilities`; costs a softmax at every pixel.
+
+    Raises:
+        ValueError: an argument does not have the shape, type or range above.
+
+    Source: Cheng et al., Panoptic-DeepLab (CVPR 2020), section 3.2; details as Detectron2 has them.
+    """
+    _check_maps(semantic, center, offset)
+    _check_int("stride", stride, 1, _MAX_STRIDE)
+    height, width = _output_size(tuple(semantic.shape[2:]), stride, align_corners, output_size)
+    _check_int("nms_kernel", nms_kernel, 1, _MAX_NMS_KERNEL)
+    if nms_kernel % 2 == 0:
+        raise ValueError(f"nms_kernel is {nms_kernel}, wanted an odd number")
+    _check_int("top_k", top_k, 1, _INT32_MAX - _MAX_CLASSES)
+    _check_int("stuff_area", stuff_area, 0, _INT32_MAX)
+    if not isinstance(center_threshold, (int, float)) or not math.isfinite(center_threshold):
+        raise ValueError(f"center_threshold is {center_threshold!r}, wanted a finite number")
+    thing_ids = list(thing_ids)
+    _check_labels(semantic.shape[1], thing_ids, top_k, label_divisor, void_label)
+    return PanopticOutput(
+        *torch.ops.panodeeplab.panoptic_segmentation(
+            semantic.detach(),
+            center.detach(),
+            offset.detach(),
+            stride,
+            align_corners,
+            height,
+            width,
+            thing_ids,
+            float(center_threshold),
+            nms_kernel,
+            top_k,
+            stuff_area,
+            label_divisor,
+            void_label,
+            semantic_probability,
+        )
+    )
+
+
+def pair_counts(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+    """Count how many pixels have each pair of values in two maps: the confusion counts of panoptic quality.
+
+    Only pairs that occur are listed, in ascending order of (first, second).
+
+    Args:
+        first: (H,W) int32.
+        second: (H,W) int32.
+
+    Returns:
+        pairs: (M,2) int32, the distinct (first, second).
+        counts: (M,) int64, pixels of each.
+
+    Raises:
+        ValueError: a map is not a two-dimensional int32 tensor, or shape or device of the two differ.
+    """
+    for name, x in (("first", first), ("second", second)):
+        if not isinstance(x, Tensor):
+            raise ValueError(f"{name} is a {type(x).__name__}, wanted a tensor (H,W)")
+        if x.dtype != torch.int32 or x.dim() != 2:
+            raise ValueError(f"{name} is {x.dtype} of shape {tuple(x.shape)}, wanted int32 (H,W)")
+    if first.shape != second.shape:
+        raise ValueError(
+            f"second has shape {tuple(second.shape)}, wanted that of first, {tuple(first.shape)}"
+        )
+    if first.device != second.device:
+        raise ValueError(f"second is on {second.device}, wanted the device of first, {first.device}")
+    return torch.ops.panodeeplab.pair_counts(first, second)

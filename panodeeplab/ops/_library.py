@@ -1,0 +1,186 @@
+"""Registers torch.ops.panodeeplab.*: schemas, fakes, and one implementation per device.
+
+CPU tensors go to the compiled module `_panodeeplab_cpu` if it is there, all others to `reference`.
+PANODEEPLAB_BACKEND=reference|compiled, read at import, forces the choice for CPU tensors.
+"""
+
+import os
+from types import ModuleType
+
+import torch
+from torch import Tensor
+
+from panodeeplab.ops import reference
+
+ABI_VERSION = 1  # PDL_ABI_VERSION of ext/panoptic.h
+
+_LIBRARY = torch.library.Library("panodeeplab", "DEF")
+_LIBRARY.define(
+    "panoptic_segmentation(Tensor semantic, Tensor center, Tensor offset, int stride, bool align_corners, "
+    "SymInt height, SymInt width, int[] thing_ids, float center_threshold, int nms_kernel, int top_k, "
+    "int stuff_area, int label_divisor, int void_label, bool semantic_probability) -> "
+    "(Tensor panoptic, Tensor centers, Tensor center_scores, Tensor num_centers, Tensor segment_ids, "
+    "Tensor segment_areas, Tensor segment_boxes, Tensor segment_centers, Tensor segment_probabilities, "
+    "Tensor num_segments)"
+)
+_LIBRARY.define("pair_counts(Tensor first, Tensor second) -> (Tensor pairs, Tensor counts)")
+
+
+def _empty_result(semantic: Tensor, height: int, width: int, top_k: int) -> tuple[Tensor, ...]:
+    batch, segments = semantic.shape[0], top_k + semantic.shape[1]
+
+    def empty(*shape: int, dtype: torch.dtype = torch.int32) -> Tensor:
+        return torch.empty(shape, dtype=dtype, device=semantic.device)
+
+    return (
+        empty(batch, height, width),
+        empty(batch, top_k, 2),
+        empty(batch, top_k, dtype=torch.float32),
+        empty(batch),
+        empty(batch, segments),
+        empty(batch, segments),
+        empty(batch, segments, 4),
+        empty(batch, segments),
+        empty(batch, segments, dtype=torch.float32),
+        empty(batch),
+    )
+
+
+@torch.library.register_fake("panodeeplab::panoptic_segmentation", lib=_LIBRARY)
+def _(
+    semantic,
+    center,
+    offset,
+    stride,
+    align_corners,
+    height,
+    width,
+    thing_ids,
+    center_threshold,
+    nms_kernel,
+    top_k,
+    stuff_area,
+    label_divisor,
+    void_label,
+    semantic_probability,
+):
+    return _empty_result(semantic, height, width, top_k)
+
+
+@torch.library.register_fake("panodeeplab::pair_counts", lib=_LIBRARY)
+def _(first, second):
+    pairs = torch.library.get_ctx().new_dynamic_size()
+    return first.new_empty((pairs, 2)), first.new_empty((pairs,), dtype=torch.int64)
+
+
+def _load_compiled() -> ModuleType | None:
+    try:
+        import _panodeeplab_cpu
+    except ModuleNotFoundError as error:
+        if error.name != "_panodeeplab_cpu":
+            raise
+        return None
+    found = getattr(_panodeeplab_cpu, "ABI_VERSION", None)
+    if found != ABI_VERSION:
+        raise ImportError(
+            f"{_panodeeplab_cpu.__file__} was built for another version of panodeeplab "
+            f"(its ABI version is {found}, wanted {ABI_VERSION}); install panodeeplab again to rebuild it"
+        )
+    return _panodeeplab_cpu
+
+
+def _choose_backend() -> ModuleType | None:
+    """The compiled module, or None for the reference."""
+    wanted = os.environ.get("PANODEEPLAB_BACKEND", "")
+    if wanted not in ("", "reference", "compiled"):
+        raise ValueError(f"PANODEEPLAB_BACKEND is {wanted!r}, wanted 'reference' or 'compiled'")
+    if wanted == "reference":
+        return None
+    module = _load_compiled()
+    if module is None and wanted == "compiled":
+        raise ImportError(
+            "PANODEEPLAB_BACKEND=compiled, but the module _panodeeplab_cpu is not installed; "
+            "install panodeeplab with a C++ compiler to build it"
+        )
+    return module
+
+
+_COMPILED = _choose_backend()
+
+
+def backend(device: torch.device | str = "cpu") -> str:
+    """What runs the ops on tensors of `device`: "compiled" or "reference"."""
+    return "compiled" if _COMPILED is not None and torch.device(device).type == "cpu" else "reference"
+
+
+def _panoptic_segmentation_cpu(
+    semantic: Tensor,
+    center: Tensor,
+    offset: Tensor,
+    stride: int,
+    align_corners: bool,
+    height: int,
+    width: int,
+    thing_ids: list[int],
+    center_threshold: float,
+    nms_kernel: int,
+    top_k: int,
+    stuff_area: int,
+    label_divisor: int,
+    void_label: int,
+    semantic_probability: bool,
+) -> tuple[Tensor, ...]:
+    maps = [x.to(torch.float32).contiguous() for x in (semantic, center, offset)]
+    result = _empty_result(semantic, height, width, top_k)
+    if semantic.shape[0] > 0:
+        _COMPILED.panoptic_segmentation(
+            *(x.data_ptr() for x in maps),
+            tuple(semantic.shape),
+            (height, width),
+            stride,
+            align_corners,
+            thing_ids,
+            center_threshold,
+            nms_kernel,
+            top_k,
+            stuff_area,
+            label_divisor,
+            void_label,
+            semantic_probability,
+            torch.get_num_threads(),
+            *(x.data_ptr() for x in result),
+        )
+    return result
+
+
+def _pair_counts_cpu(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+    first, second = first.contiguous(), second.contiguous()
+    pixels = first.numel()
+    capacity = min(pixels, 1 << 16)
+    while pixels > 0:
+        pairs = torch.empty((capacity, 2), dtype=torch.int32)
+        counts = torch.empty((capacity,), dtype=torch.int64)
+        found = _COMPILED.pair_counts(
+            first.data_ptr(),
+            second.data_ptr(),
+            pixels,
+            torch.get_num_threads(),
+            capacity,
+            pairs.data_ptr(),
+            counts.data_ptr(),
+        )
+        if found <= capacity:
+            # A copy, so that a handful of pairs does not keep the whole buffer.
+            return pairs[:found].clone(), counts[:found].clone()
+        capacity = found
+    return torch.empty((0, 2), dtype=torch.int32), torch.empty((0,), dtype=torch.int64)
+
+
+for _key in ("CPU", "CUDA", "XPU", "MPS"):
+    _on_cpu = _key == "CPU" and _COMPILED is not None
+    _LIBRARY.impl(
+        "panoptic_segmentation",
+        _panoptic_segmentation_cpu if _on_cpu else reference.panoptic_segmentation,
+        _key,
+    )
+    _LIBRARY.impl("pair_counts", _pair_counts_cpu if _on_cpu else reference.pair_counts, _key)

@@ -1,0 +1,296 @@
+"""Every op in plain PyTorch: the specification, which compiled kernels equal in every bit, and the fallback.
+
+Three rules make that possible. Multiplications and additions stay separate, in one order. Ties go to the
+lowest index. What is summed in an order that may vary is an integer.
+"""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+class Axis(NamedTuple):
+    """Where the output pixels of one axis lie between input samples; each (size,)."""
+
+    lower: Tensor
+    upper: Tensor
+    weight: Tensor  # of `upper`, float32; where it is 0, `upper` takes no part (so that 0 * inf cannot arise)
+
+
+class Segments(NamedTuple):
+    ids: Tensor
+    areas: Tensor
+    boxes: Tensor
+    centers: Tensor
+
+
+def output_axis(low: int, stride: int, align_corners: bool, size: int, device: torch.device) -> Axis:
+    """Positions of the first `size` output pixels along an axis of `low` inputs, clamped to the inputs.
+
+    The fractions are computed from whole numbers, so every cell has exactly the same `stride` weights.
+    """
+    position = torch.arange(size, device=device)
+    numerator, denominator = (position, stride) if align_corners else (2 * position + 1 - stride, 2 * stride)
+    numerator = numerator.clamp(0, (low - 1) * denominator)
+    lower = torch.div(numerator, denominator, rounding_mode="floor")
+    remainder = (numerator - lower * denominator).float()
+    # Divides by a tensor: CUDA multiplies by the rounded reciprocal of a Python number.
+    weight = remainder / torch.full_like(remainder, denominator)
+    return Axis(lower, (lower + 1).clamp(max=low - 1), weight)
+
+
+def _between(lower: Tensor, upper: Tensor, weight: Tensor) -> Tensor:
+    return torch.where(weight == 0, lower, lower * (1 - weight) + upper * weight)
+
+
+def upsample(low: Tensor, rows: Axis, columns: Axis) -> Tensor:
+    """(h,w) float32 → (H,W) float32, bilinear: rows first, then columns."""
+    tall = _between(low[rows.lower], low[rows.upper], rows.weight[:, None])
+    return _between(tall[:, columns.lower], tall[:, columns.upper], columns.weight)
+
+
+def semantic_argmax(semantic: Tensor, rows: Axis, columns: Axis) -> tuple[Tensor, Tensor]:
+    """(C,h,w) → class (H,W) int64 and whether all logits are numbers (H,W) bool; a class at a time."""
+    best = upsample(semantic[0], rows, columns)
+    label = torch.zeros_like(best, dtype=torch.int64)
+    valid = ~best.isnan()
+    for index in range(1, semantic.shape[0]):
+        logit = upsample(semantic[index], rows, columns)
+        valid &= ~logit.isnan()
+        better = logit > best
+        best = torch.where(better, logit, best)
+        label = torch.where(better, index, label)
+    return label, valid
+
+
+def find_centers(heatmap: Tensor, threshold: float, nms_kernel: int, top_k: int) -> tuple[Tensor, Tensor]:
+    """(H,W) float32 → centres (K,2) int64 (y,x) in raster order and scores (K,) float32, K < top_k.
+
+    A peak is strictly above the threshold and equal to the maximum of its window, so a plateau gives many.
+    With `top_k` peaks or more, only scores strictly above the top_k-th stay. NaN is no peak and hides none.
+    """
+    heatmap = torch.where(heatmap.isnan(), -torch.inf, heatmap)
+    pooled = heatmap[None]
+    for kernel in ((1, nms_kernel), (nms_kernel, 1)):
+        pooled = F.max_pool2d(pooled, kernel, stride=1, padding=(kernel[0] // 2, kernel[1] // 2))
+    limit = torch.tensor(threshold, dtype=torch.float32, device=heatmap.device)
+    centers = ((heatmap > limit) & (heatmap == pooled[0])).nonzero()
+    scores = heatmap[centers[:, 0], centers[:, 1]]
+    if len(scores) >= top_k:
+        kept = scores > scores.topk(top_k).values[-1]
+        centers, scores = centers[kept], scores[kept]
+    return centers, scores
+
+
+def nearest_center(votes_y: Tensor, votes_x: Tensor, centers: Tensor) -> Tensor:
+    """Index of the centre nearest to each vote, (n,) int64, the first of several; -1 for votes not finite.
+
+    Squared distances in float32; one that overflows is infinite, and infinitely far centres tie.
+    """
+    best = torch.full_like(votes_y, torch.inf)
+    index = torch.zeros_like(votes_y, dtype=torch.int64)
+    for k, (y, x) in enumerate(centers.float().unbind()):
+        dy, dx = votes_y - y, votes_x - x
+        distance = dy * dy + dx * dx
+        closer = distance < best
+        best = torch.where(closer, distance, best)
+        index = torch.where(closer, k, index)
+    return torch.where(votes_y.isfinite() & votes_x.isfinite(), index, -1)
+
+
+def group_pixels(
+    label: Tensor,
+    valid: Tensor,
+    is_thing: Tensor,
+    offset: Tensor,
+    stride: int,
+    centers: Tensor,
+    grid: tuple[Axis, Axis],
+) -> Tensor:
+    """What each pixel belongs to, (H,W) int64: stuff c → c; thing of centre k → C + k; nothing → C + K."""
+    classes, nothing = len(is_thing), len(is_thing) + len(centers)
+    code = torch.where(valid, label, nothing)
+    y, x = (valid & is_thing[label]).nonzero(as_tuple=True)
+    if len(centers) == 0:
+        instance = torch.full_like(y, -1)
+    else:
+        vote_y = y.float() + upsample(offset[0], *grid)[y, x] * stride
+        vote_x = x.float() + upsample(offset[1], *grid)[y, x] * stride
+        instance = nearest_center(vote_y, vote_x, centers)
+    code[y, x] = torch.where(instance < 0, nothing, instance + classes)
+    return code
+
+
+def name_segments(
+    code: Tensor,
+    label: Tensor,
+    is_thing: Tensor,
+    num_centers: int,
+    stuff_area: int,
+    label_divisor: int,
+    void_label: int,
+) -> tuple[Tensor, Segments]:
+    """Codes of `group_pixels` → id of each code (C+K+1,) int64, and the segments in ascending order of id.
+
+    A thing has the class of most of its pixels (the smallest of several) and is numbered from 1 within that
+    class in the order of centres; a stuff class stays if it has `stuff_area` pixels.
+    """
+    height, width = code.shape
+    classes, device = len(is_thing), code.device
+    codes = classes + num_centers + 1
+    flat = code.flatten()
+    areas = torch.bincount(flat, minlength=codes)
+    votes = torch.bincount((flat * classes + label.flatten()), minlength=codes * classes).view(codes, classes)
+    category = torch.arange(codes, device=device)
+    category[classes:] = votes[classes:].argmax(dim=1)
+
+    exists = areas > 0
+    exists[:classes] &= (areas[:classes] >= stuff_area) & ~is_thing
+    exists[-1] = False
+    ids = torch.full((codes,), void_label, device=device)
+    ids[:classes] = category[:classes] * label_divisor
+    counters = torch.zeros(classes, dtype=torch.int64, device=device)
+    for k in (exists[classes:].nonzero()[:, 0] + classes).tolist():
+        counters[category[k]] += 1
+        ids[k] = category[k] * label_divisor + counters[category[k]]
+    ids = torch.where(exists, ids, void_label)
+
+    boxes = torch.zeros((codes, 4), dtype=torch.int64, device=device)
+    rows = torch.arange(height, device=device)[:, None].expand(height, width).flatten()
+    columns = torch.arange(width, device=device).expand(height, width).flatten()
+    for side, (coordinate, reduce) in enumerate(
+        ((rows, "amin"), (columns, "amin"), (rows + 1, "amax"), (columns + 1, "amax"))
+    ):
+        boxes[:, side] = boxes[:, side].scatter_reduce(0, flat, coordinate, reduce, include_self=False)
+
+    present = exists.nonzero()[:, 0]
+    present = present[ids[present].argsort()]
+    center = torch.where(present >= classes, present - classes, -1)
+    return ids, Segments(ids[present], areas[present], boxes[present], center)
+
+
+def exponential(x: Tensor) -> Tensor:
+    """exp(x) for x <= 0 in float32, by fixed steps, to about 1e-7; 0 below -87."""
+    clamped = x.clamp(min=-87.0)
+    power = torch.floor(clamped * 1.44269504 + 0.5)
+    rest = clamped - power * 0.693359375
+    rest = rest - power * -2.12194440e-4
+    series = torch.full_like(x, 1.9875691500e-4)
+    for coefficient in (1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1):
+        series = series * rest + coefficient
+    series = series * (rest * rest) + rest + 1.0
+    scale = ((power.int() + 127) << 23).view(torch.float32)
+    return torch.where(x < -87.0, 0.0, series * scale)
+
+
+def segment_probabilities(
+    semantic: Tensor,
+    code: Tensor,
+    ids: Tensor,
+    segments: Segments,
+    label_divisor: int,
+    grid: tuple[Axis, Axis],
+) -> Tensor:
+    """Mean over each segment's pixels of the softmax probability of its class, (S,) float32.
+
+    Probabilities are rounded to 1/65536 and summed as whole numbers, so that no order of summation shows.
+    """
+    row = torch.full_like(ids, -1)
+    of_stuff = segments.centers < 0
+    where = torch.where(of_stuff, segments.ids // label_divisor, segments.centers + semantic.shape[0])
+    row[where] = torch.arange(len(where), device=ids.device)
+    row = row[code]
+    y, x = (row >= 0).nonzero(as_tuple=True)
+    row = row[y, x]
+    category = segments.ids[row] // label_divisor
+    top = semantic.new_full(row.shape, -torch.inf)
+    own = torch.zeros_like(top)
+    for index in range(semantic.shape[0]):
+        logit = upsample(semantic[index], *grid)[y, x]
+        top = torch.where(logit > top, logit, top)
+        own = torch.where(category == index, logit, own)
+    total = torch.zeros_like(top)
+    for index in range(semantic.shape[0]):
+        logit = upsample(semantic[index], *grid)[y, x]
+        total = total + exponential(torch.where(logit == top, 0.0, logit - top))
+    probability = exponential(torch.where(own == top, 0.0, own - top)) / total
+    whole = torch.floor(probability * 65536.0 + 0.5).long()
+    sums = torch.zeros_like(segments.ids).scatter_add(0, row, whole)
+    return (sums.double() / (segments.areas * 65536).double()).float()
+
+
+def panoptic_segmentation(
+    semantic: Tensor,
+    center: Tensor,
+    offset: Tensor,
+    stride: int,
+    align_corners: bool,
+    height: int,
+    width: int,
+    thing_ids: list[int],
+    center_threshold: float,
+    nms_kernel: int,
+    top_k: int,
+    stuff_area: int,
+    label_divisor: int,
+    void_label: int,
+    semantic_probability: bool,
+) -> tuple[Tensor, ...]:
+    """`panodeeplab.ops.panoptic_segmentation` after its checks; `height` and `width` are the output's."""
+    semantic, center, offset = semantic.float(), center.float(), offset.float()
+    batch, classes, low_height, low_width = semantic.shape
+    device, capacity = semantic.device, top_k + classes
+
+    def filled(shape: tuple[int, ...], value: float, dtype: torch.dtype = torch.int32) -> Tensor:
+        return torch.full(shape, value, dtype=dtype, device=device)
+
+    panoptic = filled((batch, height, width), void_label)
+    centers, scores = filled((batch, top_k, 2), -1), filled((batch, top_k), 0, torch.float32)
+    ids, areas = filled((batch, capacity), void_label), filled((batch, capacity), 0)
+    boxes, segment_centers = filled((batch, capacity, 4), 0), filled((batch, capacity), -1)
+    probabilities = filled((batch, capacity), 0, torch.float32)
+    num_centers, num_segments = filled((batch,), 0), filled((batch,), 0)
+
+    is_thing = torch.zeros(classes, dtype=torch.bool, device=device)
+    is_thing[thing_ids] = True
+    rows = output_axis(low_height, stride, align_corners, height, device)
+    columns = output_axis(low_width, stride, align_corners, width, device)
+    grid = (rows, columns)
+    for n in range(batch):
+        label, valid = semantic_argmax(semantic[n], *grid)
+        found, found_scores = find_centers(upsample(center[n, 0], *grid), center_threshold, nms_kernel, top_k)
+        code = group_pixels(label, valid, is_thing, offset[n], stride, found, grid)
+        code_ids, segments = name_segments(
+            code, label, is_thing, len(found), stuff_area, label_divisor, void_label
+        )
+        panoptic[n] = code_ids[code]
+        centers[n, : len(found)], scores[n, : len(found)] = found.int(), found_scores
+        used = len(segments.ids)
+        ids[n, :used], areas[n, :used], boxes[n, :used], segment_centers[n, :used] = segments
+        if semantic_probability:
+            probabilities[n, :used] = segment_probabilities(
+                semantic[n], code, code_ids, segments, label_divisor, grid
+            )
+        num_centers[n], num_segments[n] = len(found), used
+    return (
+        panoptic,
+        centers,
+        scores,
+        num_centers,
+        ids,
+        areas,
+        boxes,
+        segment_centers,
+        probabilities,
+        num_segments,
+    )
+
+
+def pair_counts(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+    """`panodeeplab.ops.pair_counts` after its checks."""
+    keys = (first.long() << 32) + (second.long() + 2**31)
+    keys, counts = keys.flatten().unique(return_counts=True)
+    pairs = torch.stack((keys >> 32, (keys & 0xFFFFFFFF) - 2**31), dim=1)
+    return pairs.int(), counts

@@ -1,0 +1,187 @@
+// Drives the C interface with random and hostile inputs; built with sanitizers by .ci/sanitize. Beyond what they report
+// it checks that one thread and several give the same bytes, that every output is written within its bounds, and that
+// areas add up.
+#include <chrono>
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <random>
+#include <vector>
+
+#include "panoptic.h"
+
+namespace {
+
+using Random = std::mt19937_64;
+
+int64_t whole(Random &random, int64_t least, int64_t most) {
+    return std::uniform_int_distribution<int64_t>(least, most)(random);
+}
+
+float normal(Random &random) { return std::normal_distribution<float>()(random); }
+
+bool chance(Random &random, double probability) { return std::bernoulli_distribution(probability)(random); }
+
+[[noreturn]] void fail(uint64_t seed, const char *what) {
+    std::fprintf(stderr, "seed %llu: %s\n", static_cast<unsigned long long>(seed), what);
+    std::exit(1);
+}
+
+// Exactly as large as the kernel may read, so that one more element is an error.
+std::vector<float> random_map(Random &random, int64_t size, int64_t width) {
+    static const float hostile[] = {NAN, INFINITY, -INFINITY, 3e38f, -3.4e38f, 1e30f, -1e30f, 1e-42f, 0.0f};
+    static const float scales[] = {1e-30f, 1.0f, 1.0f, 8.0f, 1e4f, 1e9f};
+    std::vector<float> values(static_cast<size_t>(size));
+    const float scale = scales[whole(random, 0, 5)];
+    const int64_t smooth = whole(random, 1, 6);
+    const bool quantised = chance(random, 0.4);
+    for (int64_t i = 0; i < size; i++) {
+        const bool held = i >= width && i % smooth != 0;
+        values[i] = held ? values[chance(random, 0.5) ? i - 1 : i - width] : normal(random);
+        if (quantised) values[i] = std::round(values[i] * 2) / 2;
+    }
+    for (float &value : values) value *= scale;
+    if (chance(random, 0.4))
+        for (int64_t n = whole(random, 1, 8); n > 0; n--)
+            values[whole(random, 0, size - 1)] = hostile[whole(random, 0, 8)];
+    if (chance(random, 0.05)) values.assign(values.size(), hostile[whole(random, 0, 8)]);
+    return values;
+}
+
+struct Outputs {
+    std::vector<int32_t> panoptic, centers, num_centers, ids, areas, boxes, segment_centers, num_segments;
+    std::vector<float> scores, probabilities;
+
+    explicit Outputs(const pdl_panoptic_arguments &a)
+        : panoptic(a.batch * a.height * a.width, 12345),
+          centers(a.batch * a.top_k * 2),
+          num_centers(a.batch),
+          ids(a.batch * (a.top_k + a.classes)),
+          areas(ids.size()),
+          boxes(ids.size() * 4),
+          segment_centers(ids.size()),
+          num_segments(a.batch),
+          scores(a.batch * a.top_k),
+          probabilities(ids.size()) {}
+
+    pdl_panoptic_results pointers() {
+        return {panoptic.data(), centers.data(), scores.data(),          num_centers.data(),   ids.data(),
+                areas.data(),    boxes.data(),   segment_centers.data(), probabilities.data(), num_segments.data()};
+    }
+
+    bool equals(const Outputs &o) const {
+        return panoptic == o.panoptic && centers == o.centers && num_centers == o.num_centers && ids == o.ids &&
+               areas == o.areas && boxes == o.boxes && segment_centers == o.segment_centers &&
+               num_segments == o.num_segments && scores == o.scores && probabilities == o.probabilities;
+    }
+};
+
+void segment_once(uint64_t seed) {
+    Random random(seed);
+    pdl_panoptic_arguments a{};
+    a.batch = whole(random, 0, 2);
+    a.classes = chance(random, 0.1) ? whole(random, 1, 200) : whole(random, 1, 20);
+    a.low_height = chance(random, 0.2) ? 1 : whole(random, 1, 40);
+    a.low_width = chance(random, 0.2) ? 1 : whole(random, 1, 60);
+    a.stride = chance(random, 0.1) ? whole(random, 1, 40) : whole(random, 1, 8);
+    a.align_corners = chance(random, 0.4);
+    const int64_t full_height = a.align_corners ? (a.low_height - 1) * a.stride + 1 : a.low_height * a.stride;
+    const int64_t full_width = a.align_corners ? (a.low_width - 1) * a.stride + 1 : a.low_width * a.stride;
+    a.height = chance(random, 0.5) ? full_height : whole(random, 1, full_height);
+    a.width = chance(random, 0.5) ? full_width : whole(random, 1, full_width);
+    a.top_k = chance(random, 0.5) ? 200 : whole(random, 1, 300);
+    a.nms_kernel = chance(random, 0.1) ? 255 : 2 * whole(random, 0, 20) + 1;
+    a.stuff_area = chance(random, 0.5) ? 0 : whole(random, 0, 500);
+    a.label_divisor = 1000;
+    a.void_label = chance(random, 0.5) ? -1 : 0;
+    a.center_threshold = chance(random, 0.5) ? 0.1f : normal(random);
+    a.semantic_probability = chance(random, 0.3);
+
+    const int64_t plane = a.low_height * a.low_width, maps = a.batch > 0 ? a.batch : 1;
+    const std::vector<float> semantic = random_map(random, maps * a.classes * plane, a.low_width);
+    const std::vector<float> center = random_map(random, maps * plane, a.low_width);
+    const std::vector<float> offset = random_map(random, maps * 2 * plane, a.low_width);
+    std::vector<uint8_t> is_thing(a.classes);
+    for (uint8_t &flag : is_thing) flag = chance(random, 0.5);
+    a.semantic = semantic.data();
+    a.center = center.data();
+    a.offset = offset.data();
+    a.is_thing = is_thing.data();
+
+    Outputs one(a), several(a);
+    a.threads = 1;
+    const pdl_panoptic_results of_one = one.pointers(), of_several = several.pointers();
+    if (pdl_panoptic_segmentation_cpu(&a, &of_one) != PDL_OK) fail(seed, "refused good arguments");
+    a.threads = static_cast<int32_t>(whole(random, 2, 9));
+    if (pdl_panoptic_segmentation_cpu(&a, &of_several) != PDL_OK) fail(seed, "refused good arguments");
+    if (!one.equals(several)) fail(seed, "threads change the result");
+    for (int64_t n = 0; n < a.batch; n++) {
+        int64_t area = 0, named = 0;
+        for (int64_t i = 0; i < a.top_k + a.classes; i++) area += one.areas[n * (a.top_k + a.classes) + i];
+        for (int64_t i = 0; i < a.height * a.width; i++) {
+            const int32_t id = one.panoptic[n * a.height * a.width + i];
+            if (id != a.void_label && (id < 0 || id / 1000 >= a.classes)) fail(seed, "an id of no class");
+            named += id != a.void_label;
+        }
+        if (a.void_label < 0 ? area != named : area < named) fail(seed, "areas do not add up to the map");
+    }
+}
+
+void refuse_once(uint64_t seed) {
+    Random random(seed);
+    pdl_panoptic_arguments a{};
+    a.batch = a.low_height = a.low_width = a.height = a.width = a.stride = a.classes = a.top_k = a.nms_kernel = 1;
+    a.label_divisor = 1;
+    int64_t *fields[] = {&a.low_height, &a.low_width, &a.height, &a.width,
+                         &a.stride,     &a.classes,   &a.top_k,  &a.nms_kernel};
+    static const int64_t values[] = {0, -1, INT64_MIN, INT64_MAX, int64_t{1} << 40};
+    *fields[whole(random, 0, 7)] = values[whole(random, 0, 4)];
+    const pdl_panoptic_results nowhere{};
+    if (pdl_panoptic_segmentation_cpu(&a, &nowhere) != PDL_INVALID_ARGUMENT) fail(seed, "took bad arguments");
+}
+
+void count_once(uint64_t seed) {
+    Random random(seed);
+    const int64_t pixels = chance(random, 0.05) ? whole(random, 0, 400000) : whole(random, 0, 3000);
+    const int64_t values = whole(random, 1, chance(random, 0.2) ? 1 << 30 : 20), run = whole(random, 1, 40);
+    std::vector<int32_t> maps[2];
+    for (std::vector<int32_t> &map : maps) {
+        map.resize(pixels);
+        for (int64_t i = 0; i < pixels; i++)
+            map[i] = i > 0 && whole(random, 0, run) ? map[i - 1] : static_cast<int32_t>(whole(random, -values, values));
+    }
+    int64_t found = -1;
+    const auto threads = static_cast<int32_t>(whole(random, 1, 8));
+    if (pdl_pair_counts_cpu(maps[0].data(), maps[1].data(), pixels, threads, 0, nullptr, nullptr, &found) != PDL_OK)
+        fail(seed, "refused to count");
+    std::vector<int32_t> pairs(found * 2);
+    std::vector<int64_t> counts(found);
+    int64_t again = -1, sum = 0;
+    pdl_pair_counts_cpu(maps[0].data(), maps[1].data(), pixels, 1, found, pairs.data(), counts.data(), &again);
+    for (const int64_t count : counts) sum += count;
+    if (again != found || sum != pixels) fail(seed, "counts do not add up");
+    for (int64_t i = 1; i < found; i++) {
+        const bool ascending = pairs[2 * i - 2] < pairs[2 * i] ||
+                               (pairs[2 * i - 2] == pairs[2 * i] && pairs[2 * i - 1] < pairs[2 * i + 1]);
+        if (!ascending) fail(seed, "pairs are not in ascending order");
+    }
+}
+
+}  // namespace
+
+// fuzz_abi SECONDS [FIRST_SEED]
+int main(int argc, char **argv) {
+    const double seconds = argc > 1 ? std::atof(argv[1]) : 10.0;
+    const uint64_t first = argc > 2 ? std::strtoull(argv[2], nullptr, 10) : 0;
+    const auto start = std::chrono::steady_clock::now();
+    uint64_t seed = first;
+    while (std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count() < seconds) {
+        segment_once(seed);
+        refuse_once(seed);
+        count_once(seed);
+        seed++;
+    }
+    std::printf("%llu seeds, nothing to report\n", static_cast<unsigned long long>(seed - first));
+    return 0;
+}
