@@ -39,7 +39,7 @@ PDL_INLINE float squared_distance(float y, float x, float center_y, float center
 
 // exp(x) for x <= 0, to about 1e-7; 0 below -87.
 PDL_INLINE float exponential(float x) {
-    const float clamped = x < -87.0f ? -87.0f : x;
+    const float clamped = x >= -87.0f ? x : -87.0f;  // NaN too, which no whole number holds
     const float scaled = clamped * 1.44269504f + 0.5f;
     // Floor of a small number, without a call that keeps the loop from being vectorised.
     const int32_t truncated = static_cast<int32_t>(scaled);
@@ -53,10 +53,11 @@ PDL_INLINE float exponential(float x) {
     series = series * rest + 1.6666665459e-1f;
     series = series * rest + 5.0000001201e-1f;
     series = series * (rest * rest) + rest + 1.0f;
-    const int32_t bits = (power + 127) * (1 << 23);
+    // All bits or none, not a branch, or the loop around it would not be vectorised.
+    const int32_t bits = ((power + 127) * (1 << 23)) & -static_cast<int32_t>(x >= -87.0f);
     float scale;
     memcpy(&scale, &bits, sizeof(scale));
-    return x < -87.0f ? 0.0f : series * scale;
+    return series * scale;
 }
 
 }  // namespace pdl

@@ -36,7 +36,7 @@ class PanopticOutput(NamedTuple):
     segment_boxes: (N,S,4) int32, (y0,x0,y1,x1) in output pixels, y1 and x1 exclusive; unused 0.
     segment_centers: (N,S) int32, the row of `centers` of a thing; -1 for stuff and unused.
     segment_probabilities: (N,S) float32, mean over the segment's pixels of the softmax probability of its
-        class; zeros unless asked for with `semantic_probability=True`.
+        class at the grid cell nearest to the pixel; zeros unless asked for with `semantic_probability=True`.
     num_segments: (N,) int32.
     """
 
@@ -170,7 +170,7 @@ def panoptic_segmentation(
         stuff_area: least area of a stuff class, in pixels.
         label_divisor: ids are category * label_divisor + instance; at least `top_k`.
         void_label: value of pixels that belong to no segment.
-        semantic_probability: fill `segment_probabilities`; costs a softmax at every pixel.
+        semantic_probability: fill `segment_probabilities`; costs a softmax at every grid cell.
 
     Raises:
         ValueError: an argument does not have the shape, type or range above.

@@ -195,7 +195,8 @@ def segment_probabilities(
 ) -> Tensor:
     """Mean over each segment's pixels of the softmax probability of its class, (S,) float32.
 
-    Probabilities are rounded to 1/65536 and summed as whole numbers, so that no order of summation shows.
+    The probability of a pixel is that of the nearest input sample, the lower one of two. Probabilities are
+    rounded to 1/65536 and summed as whole numbers, so that no order of summation shows.
     """
     row = torch.full_like(ids, -1)
     of_stuff = segments.centers < 0
@@ -204,20 +205,17 @@ def segment_probabilities(
     row = row[code]
     y, x = (row >= 0).nonzero(as_tuple=True)
     row = row[y, x]
-    category = segments.ids[row] // label_divisor
-    top = semantic.new_full(row.shape, -torch.inf)
-    own = torch.zeros_like(top)
-    for index in range(semantic.shape[0]):
-        logit = upsample(semantic[index], *grid)[y, x]
+    top = semantic.new_full(semantic.shape[1:], -torch.inf)
+    for logit in semantic:
         top = torch.where(logit > top, logit, top)
-        own = torch.where(category == index, logit, own)
     total = torch.zeros_like(top)
-    for index in range(semantic.shape[0]):
-        logit = upsample(semantic[index], *grid)[y, x]
+    for logit in semantic:
         total = total + exponential(torch.where(logit == top, 0.0, logit - top))
-    probability = exponential(torch.where(own == top, 0.0, own - top)) / total
+    probability = exponential(torch.where(semantic == top, 0.0, semantic - top)) / total
     whole = torch.floor(probability * 65536.0 + 0.5).long()
-    sums = torch.zeros_like(segments.ids).scatter_add(0, row, whole)
+    near_y, near_x = (torch.where(axis.weight > 0.5, axis.upper, axis.lower) for axis in grid)
+    of_pixels = whole[segments.ids[row] // label_divisor, near_y[y], near_x[x]]
+    sums = torch.zeros_like(segments.ids).scatter_add(0, row, of_pixels)
     return (sums.double() / (segments.areas * 65536).double()).float()
 
 
