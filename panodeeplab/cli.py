@@ -15,6 +15,16 @@ def _scenes(args: argparse.Namespace) -> int:
     return 0
 
 
+def _clip(args: argparse.Namespace) -> int:
+    from panodeeplab.data.scenes import render_clip
+    from panodeeplab.inference.demo import write_clip
+
+    frames = render_clip(args.seed, args.frames, tuple(args.size))
+    write_clip(args.output, (sample.image for sample in frames))
+    print(f"wrote {args.frames} frames to {args.output}")
+    return 0
+
+
 def _check_data(args: argparse.Namespace) -> int:
     from panodeeplab.data.check import check_cityscapes, format_report
 
@@ -158,6 +168,12 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--size", type=int, nargs=2, default=(256, 512), metavar=("H", "W"))
     sub.add_argument("--seed", type=int, default=0)
     sub.add_argument("--split", default="train", help="folder below leftImg8bit (default: %(default)s)")
+
+    sub = command("clip", _clip, "Write a drive through a generated street as a video.")
+    sub.add_argument("--output", type=Path, required=True, help="file ending in .mp4")
+    sub.add_argument("--frames", type=int, default=16, help="ten a second (default: %(default)s)")
+    sub.add_argument("--size", type=int, nargs=2, default=(256, 512), metavar=("H", "W"))
+    sub.add_argument("--seed", type=int, default=0)
     return parser
 
 

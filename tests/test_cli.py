@@ -80,6 +80,13 @@ def test_mistakes_end_in_one_line_and_status_2(tmp_path, monkeypatch, capsys, ar
 
 
 def test_help_does_not_wait_for_torch():
-    code = "import sys, panodeeplab.cli as c\ntry: c.main(['--help'])\nexcept SystemExit: print('torch' in sys.modules)"
+    code = """
+import sys
+import panodeeplab.cli
+try:
+    panodeeplab.cli.main(["--help"])
+except SystemExit:
+    print("torch" in sys.modules)
+"""
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip().endswith("False")

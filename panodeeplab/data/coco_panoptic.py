@@ -4,7 +4,6 @@ Format: https://cocodataset.org/#format-data, "Panoptic Segmentation"; read and 
 """
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import cv2
 import numpy as np
 
 from panodeeplab.classes import ClassTable
+from panodeeplab.files import replacing
 
 MAX_SEGMENT_ID = 2**24 - 1  # three bytes of an RGB pixel
 
@@ -97,7 +97,8 @@ def write_panoptic_png(path: str | Path, ids: np.ndarray) -> None:
         ValueError: ids that such a PNG cannot hold.
     """
     _, encoded = cv2.imencode(".png", id2rgb(ids)[..., ::-1])
-    _write_atomically(Path(path), encoded.tobytes())
+    with replacing(path) as temporary:
+        temporary.write_bytes(encoded)
 
 
 def load_panoptic_json(path: str | Path, *, prediction: bool = False) -> dict[str, Any]:
@@ -392,7 +393,8 @@ class PanopticWriter:
             "annotations": self._annotations,
             "categories": coco_categories(self.classes),
         }
-        _write_atomically(self.json_path, json.dumps(content).encode())
+        with replacing(self.json_path) as temporary:
+            temporary.write_text(json.dumps(content))
         return self.json_path
 
     def __enter__(self) -> "PanopticWriter":
@@ -400,12 +402,3 @@ class PanopticWriter:
 
     def __exit__(self, *exception: object) -> None:
         self.write_json()
-
-
-def _write_atomically(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_bytes(content)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -1,5 +1,6 @@
 """The demonstration: the bundled model on the bundled clip of a generated street."""
 
+import itertools
 import os
 import statistics
 import time
@@ -12,6 +13,7 @@ import torch
 
 from panodeeplab import ops
 from panodeeplab.data.coco_panoptic import PanopticWriter
+from panodeeplab.files import replacing
 from panodeeplab.inference.predict import write_picture
 from panodeeplab.inference.predictor import Predictor
 from panodeeplab.postprocess import VOID_LABEL, PanopticResult
@@ -121,28 +123,22 @@ def write_clip(path: str | Path, frames: Iterable[np.ndarray], *, frames_per_sec
     Raises:
         ValueError: no frame, frames of different sizes, or this OpenCV cannot write such a video.
     """
-    path = Path(path)
-    temporary = path.with_name(f".{os.getpid()}.{path.name}")
-    writer, size = None, None
-    try:
-        for frame in frames:
-            if writer is None:
-                size = frame.shape
-                codec = cv2.VideoWriter.fourcc(*"mp4v")
-                writer = cv2.VideoWriter(str(temporary), codec, frames_per_second, size[1::-1])
-                if not writer.isOpened():
-                    raise ValueError(f"path: OpenCV cannot write {path} as an MPEG-4 video")
-            if frame.shape != size:
-                raise ValueError(f"frames must have one size, got {size} and {frame.shape}")
-            writer.write(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
-        if writer is None:
-            raise ValueError("frames must hold at least one frame, got none")
-        writer.release()
-        os.replace(temporary, path)
-    finally:
-        if writer is not None:
+    frames = iter(frames)
+    first = next(frames, None)
+    if first is None:
+        raise ValueError("frames must hold at least one frame, got none")
+    codec = cv2.VideoWriter.fourcc(*"mp4v")
+    with replacing(path) as temporary:
+        writer = cv2.VideoWriter(str(temporary), codec, frames_per_second, first.shape[1::-1])
+        try:
+            if not writer.isOpened():
+                raise ValueError(f"path: OpenCV cannot write {path} as an MPEG-4 video")
+            for frame in itertools.chain([first], frames):
+                if frame.shape != first.shape:
+                    raise ValueError(f"frames must have one size, got {first.shape} and {frame.shape}")
+                writer.write(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
+        finally:
             writer.release()
-        temporary.unlink(missing_ok=True)
 
 
 def _frame_name(index: int) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 from tqdm import tqdm
 
 from panodeeplab.data.coco_panoptic import PanopticWriter
+from panodeeplab.files import replacing
 from panodeeplab.inference.predictor import Predictor, read_image
 from panodeeplab.postprocess import VOID_LABEL
 
@@ -130,12 +131,8 @@ def write_picture(path: Path, picture: np.ndarray) -> None:
     written, encoded = cv2.imencode(path.suffix, bgr, options)
     if not written:
         raise ValueError(f"picture of {picture.shape} cannot be written as {path.suffix}")
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    with replacing(path) as temporary:
         temporary.write_bytes(encoded)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _output_names(paths: Sequence[Path], root: Path) -> list[str]:

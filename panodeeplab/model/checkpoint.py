@@ -1,7 +1,6 @@
 """Weights with all that is needed to use them, in one safetensors file."""
 
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from safetensors.torch import save_file
 from panodeeplab import config as configuration
 from panodeeplab.classes import ClassTable
 from panodeeplab.config import RunConfig
+from panodeeplab.files import replacing
 from panodeeplab.model.panoptic_deeplab import PanopticDeepLab
 
 BUNDLED = {"street-tiny": Path(__file__).resolve().parent.parent / "assets" / "street_tiny.safetensors"}
@@ -37,10 +37,7 @@ class Checkpoint:
 def save_checkpoint(
     path: Path, model: PanopticDeepLab, *, config: RunConfig, classes: ClassTable, iteration: int
 ) -> None:
-    """Write the weights, in `config.training.weights_dtype`, to `path`.
-
-    The file is written under a temporary name and renamed, so `path` never holds half a checkpoint.
-    """
+    """Write the weights, in `config.training.weights_dtype`, to `path`; never half of them."""
     dtype = getattr(torch, config.training.weights_dtype)
     state = {
         name: (value.to(dtype) if value.is_floating_point() else value).cpu().contiguous()
@@ -52,12 +49,8 @@ def save_checkpoint(
         "classes": json.dumps(asdict(classes)),
         "iteration": str(iteration),
     }
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    with replacing(path) as temporary:
         save_file(state, temporary, metadata=metadata)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def load_checkpoint(source: str | Path) -> Checkpoint:

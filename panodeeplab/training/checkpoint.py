@@ -1,6 +1,5 @@
 """What a run needs, beside the weights, to go on where it stopped."""
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import torch
 from torch.optim import Optimizer
 
 from panodeeplab.config import RunConfig
+from panodeeplab.files import replacing
 from panodeeplab.model import PanopticDeepLab
 
 # Settings that may change when a run goes on: they say how long and how watched it is, not what it computes.
@@ -40,7 +40,7 @@ def _fixed_settings(config: RunConfig) -> dict:
 def save_state(
     path: Path, model: PanopticDeepLab, optimizer: Optimizer, *, config: RunConfig, progress: Progress
 ) -> None:
-    """Write model, optimizer, random state and progress to `path`, under a temporary name first."""
+    """Write model, optimizer, random state and progress to `path`; never half of it."""
     state = {
         "model": model.state_dict(),
         "optimizer": optimizer.state_dict(),
@@ -49,12 +49,8 @@ def save_state(
         "iteration": progress.iteration,
         "best_pq": progress.best_pq,
     }
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    with replacing(path) as temporary:
         torch.save(state, temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def load_state(path: Path, model: PanopticDeepLab, optimizer: Optimizer, *, config: RunConfig) -> Progress:

@@ -17,6 +17,7 @@ from panodeeplab.data.datasets import build_dataset
 from panodeeplab.data.loader import training_loader
 from panodeeplab.data.transforms import TrainTransform
 from panodeeplab.evaluation.evaluate import evaluate
+from panodeeplab.files import replacing
 from panodeeplab.inference.predictor import Predictor
 from panodeeplab.losses import panoptic_losses
 from panodeeplab.model import PanopticDeepLab, save_checkpoint
@@ -49,7 +50,8 @@ def _open_output(output: Path, config: RunConfig, resume: Resume) -> bool:
     if not state.exists() and resume == "yes":
         raise ValueError(f"output: {output} holds no run to resume (no {state.name})")
     output.mkdir(parents=True, exist_ok=True)
-    (output / "config.yaml").write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
+    with replacing(output / "config.yaml") as temporary:
+        temporary.write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
     return state.exists()
 
 
