@@ -2,8 +2,8 @@
 
     python benchmarks/scenes.py [--size 256 512] [--count 100]
 
-Prints images per second and the time of one image in ms, by the clock and by the processor's time, which a busy
-machine disturbs less.
+Prints images per second and the time of one image in ms, by the clock and by the processor's time, which a
+busy machine disturbs less.
 """
 
 import argparse

@@ -132,7 +132,7 @@ def test_every_class_is_common_enough_to_be_scored(many):
 
 
 def test_the_picture_looks_like_its_truth(many):
-    """Sky lies over road, is brighter, and leaves are greener than asphalt: image and truth are of one street."""
+    """Sky lies over road and is brighter, leaves are greener than asphalt."""
     rows = {"sky": [], "road": [], "vegetation": []}
     light = {name: [] for name in rows}
     for sample in many:
@@ -294,7 +294,7 @@ def _strokes():
             np.array([[(0, 0, 7), (0.3, 2, 7)]], float), np.full((1, 2), 0.3), np.full((1, 3), 99.0), n
         ),
     )
-    yield "textured", lambda c, n: c.textured(square, texture, n)
+    yield "textured", lambda c, n: c.textured(square, texture, n, np.ones(3))
     tree = textures.trees(True)[0][0]
     yield "billboard", lambda c, n: c.billboard(np.array([1.0, 0, 10]), 3.0, 4.5, tree, np.ones(3), n)
 

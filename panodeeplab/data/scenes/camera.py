@@ -30,7 +30,7 @@ class Camera:
         return (points - self.position) @ self.rotation.T
 
     def project(self, viewed: np.ndarray) -> np.ndarray:
-        """Camera coordinates (..., 3) with depth >= NEAR to image positions (..., 2), drawing order (x, y)."""
+        """Camera coordinates (..., 3) with depth >= NEAR to image positions (..., 2), as (x, y)."""
         y, x = self.principal
         return viewed[..., :2] * (np.array([self.focal, -self.focal]) / viewed[..., 2:]) + np.array([x, y])
 

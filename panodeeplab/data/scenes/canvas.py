@@ -162,7 +162,7 @@ class Canvas:
         """A picture on an upright rectangle of the street.
 
         Args:
-            corners: (4, 3) top left, top right, bottom right, bottom left as seen; all in front of the camera.
+            corners: (4, 3) top left, top right, bottom right, bottom left as seen; all lie in front.
             picture: (h, w, 4) uint8; the fourth channel does not matter.
             number: of the segment; all of the rectangle gets it.
             gain: (3,) of the picture's colors.
@@ -193,7 +193,7 @@ class Canvas:
         cv2.copyTo(warped, mask, below)
 
     def _hazed(self, picture, gain, left, right, x_left, x_right, number: int) -> np.ndarray:
-        """A picture of a wall that is `left` meters away in column `x_left` and `right` meters in `x_right`."""
+        """A picture of a wall, `left` meters away in column `x_left` and `right` meters in `x_right`."""
         light = self.light
         if light.density * abs(left - right) < 0.25:
             share = np.exp(-light.density * (left + right) / 2)

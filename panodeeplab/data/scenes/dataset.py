@@ -118,8 +118,8 @@ def write_cityscapes(
     """Writes `StreetScenes(count, size=size, seed=seed)` as a Cityscapes folder.
 
     Image i becomes `leftImg8bit/{split}/street/street_{i:06d}_000019_leftImg8bit.png`, with
-    `..._gtFine_instanceIds.png` (uint16) and `..._gtFine_labelIds.png` (uint8) under `gtFine`. Use another seed
-    for another split. Files that are there are replaced.
+    `..._gtFine_instanceIds.png` (uint16) and `..._gtFine_labelIds.png` (uint8) under `gtFine`. Use another
+    seed for another split. Files that are there are replaced.
 
     Args:
         output: folder; made if it is missing.

@@ -48,7 +48,7 @@ def paint_lamp_post(height: float, arm: float, gray: float) -> Painter:
 
 
 class Boards:
-    """Flat convex boards that face back along the street: (outline (K, 2) of (x, y), color, own light 0 .. 1)."""
+    """Flat convex boards that face the camera: (outline (K, 2) of (x, y), color, own light 0 .. 1)."""
 
     def __init__(self, boards: list, number: int):
         self._points = np.concatenate([outline for outline, _, _ in boards])

@@ -96,7 +96,7 @@ class Scene:
         """What stands between the camera and the end of the view at `time`.
 
         Returns:
-            N items, their u and meters ahead (N,), and the corners (N, 4, 2) of the ground under them, (x, z).
+            N items, their u and meters ahead (N,), and the corners (N, 4, 2) of their ground, (x, z).
         """
         table = self._table
         u, ahead = table[:, 0] + table[:, 2] * time, table[:, 1] + table[:, 3] * time - gone
@@ -180,8 +180,8 @@ def _far_to_near(
 ) -> list[int]:
     """Painting order of N things whose boxes in the image are low .. high, (N, 2) each.
 
-    Only the order of boxes that meet matters. Of two things that share no depth the farther is painted first; of
-    two that do, the one farther from the line of sight.
+    Only the order of boxes that meet matters. Of two things that share no depth the farther is painted first;
+    of two that do, the one farther from the line of sight.
 
     Args:
         depth: (N, 2) from and to.

@@ -37,10 +37,9 @@ class Solid:
         self.face(spots, role, outward=normal if normal @ (mean - self.middle) > 0 else -normal, lamp=lamp)
 
     def frustum(self, low, high, role, top=None, drop=0.0):
-        """Faces between the rectangles low and high, each (x0, x1, z0, z1, y); the upper front edge lies lower by
-        `drop`.
+        """Faces between the rectangles low and high, each (x0, x1, z0, z1, y).
 
-        Returns the faces front, back, left, right, top; corners run from the lower left as seen from outside.
+        The upper front edge lies lower by `drop`. Returns the faces front, back, left, right, top; corners run from the lower left as seen from outside.
         """
 
         def corners(x0, x1, z0, z1, back, front):
