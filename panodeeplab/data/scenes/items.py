@@ -21,9 +21,8 @@ class Item:
         u, along, heading: where it is at time 0; heading 0 = with the camera, pi = towards it.
         half: (u, along) half of its footprint in the street's directions.
         speed: (u, along).
-        layer: 0 for what lies behind the building lines, 1 for what stands in front.
         face: square meters of its picture as the camera sees it, 0 for what is painted however small it is.
-        casts: a shadow.
+        vista: closes the view, behind everything and without a shadow.
         crown: (height of the middle, radius) of a tree's shadow, None for what casts that of its box.
         spread: how far it reaches sideways beyond half.
         front: u of a house's front, 0 for anything else.
@@ -36,9 +35,8 @@ class Item:
     paint: Painter
     heading: float = 0.0
     speed: tuple[float, float] = (0.0, 0.0)
-    layer: int = 1
     face: float = 0.0
-    casts: bool = True
+    vista: bool = False
     spread: float = 0.0
     front: float = 0.0
     crown: tuple[float, float] | None = None

@@ -129,7 +129,9 @@ class Scene:
         shown = np.flatnonzero(kept)
         ranges = np.stack([corners[shown, 0, 1], corners[shown, 2, 1]], 1)
         side = np.abs(u[shown] - camera.position[0])
-        layer = np.array([items[k].layer for k in shown])
+        left, right = self.street.plan.lines
+        inside = (u[shown] > left) & (u[shown] < right)
+        layer = inside & ~np.array([items[k].vista for k in shown])
         order = shown[_far_to_near(ranges, side, layer, low[shown], high[shown])].tolist()
         roof = np.full(
             width, height, float
@@ -166,11 +168,11 @@ def _least_area(size: tuple[int, int]) -> int:
 
 def _cast(weather: Weather, items: list[Item], corners: np.ndarray) -> Shadows:
     shadows = Shadows(weather)
-    solid = [k for k, item in enumerate(items) if item.casts and not item.crown and corners[k, 0, 1] < 90]
+    solid = [k for k, item in enumerate(items) if not item.vista and not item.crown and corners[k, 0, 1] < 90]
     heights = np.array([items[k].height for k in solid])
     shadows.boxes(corners[solid], heights, [not items[k].front for k in solid])
     for k, item in enumerate(items):
-        if item.crown and corners[k, 0, 1] < 80:
+        if item.crown and not item.vista and corners[k, 0, 1] < 80:
             shadows.ball(*corners[k].mean(0).tolist(), *item.crown)
     return shadows
 

@@ -9,15 +9,18 @@ PAINT, GLASS, TYRE, RIM, DARK, HEAD, TAIL, PLATE, TRIM, SECOND, DISPLAY, LIGHT, 
 
 
 class Solid:
+    """Collects faces; `part` is the part that the next faces belong to, see `Mesh`."""
+
     def __init__(self):
         self.faces, self.normals, self.roles, self.lamps, self.parts = [], [], [], [], []
         self.part = 0
 
-    def face(self, corners, role, *, outward=None, lamp=False):
+    def face(self, corners, role, *, outward, lamp=False):
+        """A flat face with corners (K, 3), seen from the side that `outward` (3,) points to."""
         corners = np.asarray(corners, np.float64)
         normal = np.cross(corners[1] - corners[0], corners[2] - corners[0])
         normal /= np.linalg.norm(normal)
-        if outward is not None and normal @ outward < 0:
+        if normal @ outward < 0:
             normal = -normal
         self.faces.append(corners)
         self.normals.append(normal)
@@ -39,7 +42,8 @@ class Solid:
     def frustum(self, low, high, role, top=None, drop=0.0):
         """Faces between the rectangles low and high, each (x0, x1, z0, z1, y).
 
-        The upper front edge lies lower by `drop`. Returns the faces front, back, left, right, top; corners run from the lower left as seen from outside.
+        The upper front edge lies lower by `drop`. Returns the faces front, back, left, right and top; their
+        corners run from the lower left as seen from outside.
         """
 
         def corners(x0, x1, z0, z1, back, front):

@@ -117,7 +117,7 @@ def _leaves(roll: np.ndarray) -> np.ndarray:
     return tone * ((0.75 + 0.45 * roll[1]) * (0.92 + 0.16 * roll[2:5]))
 
 
-def _tree(build: Builder, u: float, along: float, layer: int, size: float, bush: bool = False) -> None:
+def _tree(build: Builder, u: float, along: float, size: float, bush: bool = False) -> None:
     roll = build.rng.random(8)
     kind = int(roll[5] * textures.CROWNS)
     conifer = kind % 4 == 3
@@ -128,9 +128,7 @@ def _tree(build: Builder, u: float, along: float, layer: int, size: float, bush:
     )
     crown = high * (0.5 if bush or conifer else 0.66)
     paint = surroundings.paint_tree(kind, not bush, wide, high, _leaves(roll))
-    build.items.append(
-        Item(u, along, (0.3, 0.3), high, paint, layer=layer, crown=(crown, wide * 0.42), spread=wide / 2)
-    )
+    build.items.append(Item(u, along, (0.3, 0.3), high, paint, crown=(crown, wide * 0.42), spread=wide / 2))
 
 
 def _sides(build: Builder, plan: Plan, style: str) -> None:
@@ -177,7 +175,7 @@ def _house(build, plan, u, along, room, tint, before) -> tuple[float, float]:
     paint = surroundings.paint_house(plan, kind, u, length, stretch, tint, height > before + 0.3)
     deep = 12.0 if u > 0 else -12.0
     half = (6.0, length / 2)
-    build.items.append(Item(u + deep / 2, along + length / 2, half, height, paint, layer=0, front=u))
+    build.items.append(Item(u + deep / 2, along + length / 2, half, height, paint, front=u))
     return length, height
 
 
@@ -189,19 +187,18 @@ def _lot(build, plan, kind, line, side, along, length) -> None:
         _house(build, plan, back, along + 1, max(length - 2, 4.0), tint, 0.0)
     else:
         for at in np.arange(along, along + length, 6.0):
-            _tree(build, back + side * rng.uniform(0, 3), at + rng.uniform(0, 3), 0, rng.uniform(6, 9))
+            _tree(build, back + side * rng.uniform(0, 3), at + rng.uniform(0, 3), rng.uniform(6, 9))
     if kind in ("park", "garden fence", "garden wall") and rng.random() < 0.75:
         for _ in range(int(rng.integers(1, 3))):
             _tree(
                 build,
                 line + side * rng.uniform(2, 4.5),
                 along + rng.uniform(0.1, 0.9) * length,
-                0,
                 rng.uniform(3.5, 6),
             )
     if kind == "hedge":
         for at in np.arange(along, along + length, 1.5):
-            _tree(build, line + side * 0.9, at, 0, rng.uniform(2.3, 3.0), bush=True)
+            _tree(build, line + side * 0.9, at, rng.uniform(2.3, 3.0), bush=True)
     if "wall" in kind or "fence" in kind:
         what = "wall" if "wall" in kind else "fence"
         high = rng.uniform(1.3, 2.5) if what == "wall" else rng.uniform(1.0, 1.9)
@@ -209,7 +206,7 @@ def _lot(build, plan, kind, line, side, along, length) -> None:
         if what == "fence" and style == 3:
             high = 0.9
         paint = surroundings.paint_strip(plan, what, style, line, length, high, tint)
-        build.items.append(Item(line, along + length / 2, (0.1, length / 2), high, paint, layer=0))
+        build.items.append(Item(line, along + length / 2, (0.1, length / 2), high, paint))
 
 
 def _vista(build, plan, style) -> None:
@@ -225,9 +222,7 @@ def _vista(build, plan, style) -> None:
             high = rng.uniform(9, 24)
             paint = surroundings.paint_block(u, u + wide, high, color, windows=abs(u) < 40)
             build.items.append(
-                Item(
-                    u + wide / 2, far + (60 if free else 0), (wide / 2, 1), high, paint, layer=0, casts=False
-                )
+                Item(u + wide / 2, far + (60 if free else 0), (wide / 2, 1), high, paint, vista=True)
             )
         u += wide
     for _ in range(2):
@@ -235,9 +230,7 @@ def _vista(build, plan, style) -> None:
             int(rng.integers(4)), rng.uniform(200, 280), _leaves(rng.random(5))
         )
         where = far + rng.uniform(-12, 30)
-        build.items.append(
-            Item(rng.uniform(-40, 40), where, (1, 1), 19.0, paint, layer=0, casts=False, spread=140.0)
-        )
+        build.items.append(Item(rng.uniform(-40, 40), where, (1, 1), 19.0, paint, vista=True, spread=140.0))
 
 
 def _furniture(build: Builder, plan: Plan, style: str) -> None:
@@ -256,7 +249,7 @@ def _furniture(build: Builder, plan: Plan, style: str) -> None:
             verge = plan.verges[0 if side < 0 else 1]
             for along in np.arange(rng.uniform(4, 14), build.length, step):
                 if not crosses(plan, along, 2.5) and rng.random() < 0.85:
-                    _tree(build, edge + side * (verge / 2 if verge else 1.0), along, 1, size)
+                    _tree(build, edge + side * (verge / 2 if verge else 1.0), along, size)
         for along in np.arange(rng.uniform(5, 18), build.length, rng.uniform(12, 26)):
             if crosses(plan, along, 0.5):
                 continue

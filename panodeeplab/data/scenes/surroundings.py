@@ -39,8 +39,8 @@ def side_quad(
     """An upright rectangle along the street at u, from `start` to `end` ahead, as far as it lies in front.
 
     Returns:
-        corners (4, 3) as `Canvas.textured` wants them; its `part`, with the picture's left at `start`; and where
-        the rectangle begins. None if nothing of it lies in front.
+        corners (4, 3) as `Canvas.textured` wants them; its `part`, with the picture's left at `start`; and
+        where the rectangle begins. None if nothing of it lies in front.
     """
     begin = max(start, 1.0 + 0.14 * abs(u - camera.position[0]))
     if end <= begin + 0.05:

@@ -10,7 +10,7 @@ from panodeeplab.data.scenes.painting import Painter, turned
 from panodeeplab.data.scenes.vehicles import VARIANTS, palette, vehicle
 
 
-def _put_vehicle(build, kind, u, along, heading, speed=(0.0, 0.0), layer=1) -> float:
+def _put_vehicle(build, kind, u, along, heading, speed=(0.0, 0.0)) -> float:
     """Adds a vehicle; returns its length."""
     rng = build.rng
     variant = int(rng.integers(VARIANTS))
@@ -22,7 +22,7 @@ def _put_vehicle(build, kind, u, along, heading, speed=(0.0, 0.0), layer=1) -> f
     c, s = abs(np.cos(heading)), abs(np.sin(heading))
     half = ((width * c + length * s) / 2, (length * c + width * s) / 2)
     face = half[0] * 2 * height * 0.8
-    build.items.append(Item(u, along, half, height, paint, heading, speed, layer, face))
+    build.items.append(Item(u, along, half, height, paint, heading, speed, face=face))
     return length
 
 
@@ -88,25 +88,29 @@ def add_traffic(build: Builder, plan: Plan, lane: float, speed: float) -> None:
             _put_vehicle(build, "train", track, rng.uniform(20, 60), np.pi if toward else 0.0, (0.0, pace))
     for start, end in plan.crossings:
         for direction in (-1, 1):
-            u = rng.uniform(6, 22) * -direction
-            while abs(u) < 40 and rng.random() < 0.55:
-                kind = choose(rng, ("car", "truck", "bus", "rider"), (0.6, 0.15, 0.15, 0.1))
-                along = start + (end - start) * (0.28 if direction > 0 else 0.72)
-                heading = direction * np.pi / 2
-                pace = direction * rng.uniform(0, 5)
-                inside = plan.lines[0] < u < plan.lines[1]
-                if kind == "rider":
-                    _rider(build, u, along, heading, pace, False, across=True, layer=1 if inside else 0)
-                    size = 2.5
-                else:
-                    size = _put_vehicle(build, kind, u, along, heading, (pace, 0.0), 1 if inside else 0)
-                u -= direction * (size + rng.uniform(2, 10))
+            edge = plan.left if direction > 0 else plan.right
+            along = start + (end - start) * (0.28 if direction > 0 else 0.72)
+            if rng.random() < 0.3:  # on its way over
+                _across(build, rng.uniform(plan.left, plan.right), along, direction, rng.uniform(3, 6))
+            u = edge - direction * rng.uniform(4.5, 9)  # those who wait
+            while abs(u) < 40 and rng.random() < 0.6:
+                u -= direction * (_across(build, u, along, direction, 0.0) + rng.uniform(2, 8))
     if rng.random() < 0.45:
         u = plan.right - plan.parking[1] - rng.uniform(0.5, 0.9)
         _rider(build, u, rng.uniform(7, 24), 0.0, speed * 0.9, rng.random() < 0.3)
 
 
-def _rider(build, u, along, heading, pace, motor, across=False, layer=1) -> None:
+def _across(build: Builder, u: float, along: float, direction: int, pace: float) -> float:
+    """Adds a vehicle in a street that crosses, bound to the right for direction 1; returns its length."""
+    kind = choose(build.rng, ("car", "truck", "bus", "rider"), (0.6, 0.15, 0.15, 0.1))
+    heading = direction * np.pi / 2
+    if kind == "rider":
+        _rider(build, u, along, heading, direction * pace, False, across=True)
+        return 2.5
+    return _put_vehicle(build, kind, u, along, heading, (direction * pace, 0.0))
+
+
+def _rider(build, u, along, heading, pace, motor, across=False) -> None:
     rng = build.rng
     machine, person = build.number("motorcycle" if motor else "bicycle"), build.number("rider")
     if machine is None or person is None:
@@ -121,7 +125,7 @@ def _rider(build, u, along, heading, pace, motor, across=False, layer=1) -> None
         paint = actors.paint_cyclist(wear, color, rng.uniform(0, 6.28), (machine, person))
     speed = (pace, 0.0) if across else (0.0, pace)
     half = (0.9, 0.35) if across else (0.35, 0.9)
-    build.items.append(Item(u, along, half, 1.9, paint, heading, speed, layer, 0.55))
+    build.items.append(Item(u, along, half, 1.9, paint, heading, speed, face=0.55))
 
 
 def add_people(build: Builder, plan: Plan, style: str) -> None:
@@ -137,7 +141,14 @@ def add_people(build: Builder, plan: Plan, style: str) -> None:
         speed = (pace * np.sin(heading), pace * np.cos(heading))
         build.items.append(
             Item(
-                u, along, (0.25, 0.25), wear.height + 0.1, paint, heading, speed, 1, 0.5 * wear.height / 1.75
+                u,
+                along,
+                (0.25, 0.25),
+                wear.height + 0.1,
+                paint,
+                heading,
+                speed,
+                face=0.5 * wear.height / 1.75,
             )
         )
 
