@@ -36,7 +36,14 @@ class BuildExtensions(build_ext):
             if not self.accepts(["-std=c++17"], []):
                 sys.exit(NO_COMPILER.format(found=f"{command[0]} cannot compile C++17"))
             # Equal bits everywhere: no fused multiply-add. No -march: it may run on another machine.
-            compile_flags = ["-std=c++17", "-O3", "-ffp-contract=off", "-fno-trapping-math", "-Wall", "-Wextra"]
+            compile_flags = [
+                "-std=c++17",
+                "-O3",
+                "-ffp-contract=off",
+                "-fno-trapping-math",
+                "-Wall",
+                "-Wextra",
+            ]
             link_flags = []
             if self.accepts(["-fopenmp"], ["-fopenmp"]):
                 compile_flags.append("-fopenmp")

@@ -35,7 +35,7 @@ class ClassTable:
         return len(self.names)
 
 
-# Cityscapes' evaluation classes (cityscapesScripts, helpers/labels.py): name, color, label id; train id = position.
+# Cityscapes' evaluation classes (cityscapesScripts, helpers/labels.py): name, color, label id, by train id.
 _CITYSCAPES = (
     ("road", (128, 64, 128), 7),
     ("sidewalk", (244, 35, 232), 8),

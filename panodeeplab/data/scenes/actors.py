@@ -30,15 +30,15 @@ def _figure(canvas: Canvas, figure: figures.Figure, pose: Pose, number: int) -> 
     ends = ends @ pose.turn.T + pose.place
     light = canvas.light
     gain = light.ambient + light.sun_color * (0.35 + 0.4 * max(-float(light.sun[2]), 0.0)) * pose.sunlit
-    colors = light.fade(colors * gain, pose.place[2:])
-    if size > 28:  # the side that faces the light
+    colors = light.fade(colors * gain, pose.ahead)
+    if size > 38:  # the side that faces the light
         stripe = np.array([0.035 if light.sun[0] >= 0 else -0.035, 0.02, 0])
         order = np.repeat(np.arange(len(ends)), 2)
         second = np.arange(len(order)) % 2 == 1
         ends, radii, colors = ends[order], radii[order], colors[order]
         ends[second] += stripe
         radii[second] *= 0.5
-        colors[second] = np.minimum(colors[second] * 1.1 + 4, 255)
+        colors[second] = colors[second] * 1.1 + 4
     canvas.capsules(ends, radii, colors, number)
 
 
@@ -101,7 +101,7 @@ def _wheels(canvas: Canvas, pose: Pose, number: int) -> None:
         part = canvas.pixels[y0:y1, x0:x1]
         inner = cv2.convertScaleAbs(part, alpha=0.72)
         inner[..., 3] = number
-        tyre = canvas.light.fade(np.array([(34, 34, 36.0)]) * canvas.light.ambient, viewed[:1, 2])[0]
+        tyre = canvas.light.fade(np.array([(34, 34, 36.0)]) * canvas.light.ambient, pose.ahead)[0]
         canvas.polygon(flat[:, 0], tyre, number)
         if np.ptp(flat[:, 0, 0]) < 0.2 * np.ptp(
             flat[:, 0, 1]

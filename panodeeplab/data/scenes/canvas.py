@@ -1,5 +1,6 @@
 """A canvas that paints color and segment in one stroke, so that image and truth agree in every pixel."""
 
+import math
 from dataclasses import dataclass
 
 import cv2
@@ -38,10 +39,10 @@ class Light:
         direct = np.maximum(normals @ self.sun, 0.0)[:, None] * self.sun_color * sunlit
         return self.ambient * (0.86 + 0.14 * normals[:, 1:2]) + direct
 
-    def fade(self, colors: np.ndarray, depth: np.ndarray) -> np.ndarray:
-        """Colors (N, 3) seen through the haze of `depth` (N,) meters, 0..255."""
-        share = np.exp(-self.density * np.maximum(depth, 0.0))[:, None]
-        return np.minimum(colors * share + self.haze * (1.0 - share), 255)
+    def fade(self, colors: np.ndarray, depth: float) -> np.ndarray:
+        """Colors (N, 3) seen through the haze of `depth` meters; above 255 is white."""
+        share = math.exp(-self.density * max(depth, 0.0))
+        return colors * share + self.haze * (1.0 - share)
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ class Canvas:
             return
         eye = (camera.position - place) @ turn  # of the camera, in the mesh's own axes
         facing = mesh.normals @ eye > mesh.planes
-        facing &= mesh.sizes > max(nearest, 1.0) / camera.focal
+        facing &= mesh.sizes > 1.3 * max(nearest, 1.0) / camera.focal
         order = np.flatnonzero(facing)
         parts = mesh.centers
         if len(parts) > 1:
@@ -106,9 +107,9 @@ class Canvas:
         normals, lamps = mesh.normals[order], mesh.lamps[order]
         direct = np.maximum(normals @ (light.sun @ turn), 0)[:, None] * (light.sun_color * sunlit)
         gain = light.ambient * (0.86 + 0.14 * normals[:, 1:2]) + direct
-        gain = gain * (1 - lamps) + lamps * (0.75 + 0.6 * light.night)
+        gain += (0.75 + 0.6 * light.night - gain) * lamps
         starts = mesh.starts
-        paints = light.fade(palette[mesh.roles[order]] * gain, depth[starts[order]]).tolist()
+        paints = light.fade(palette[mesh.roles[order]] * gain, nearest).tolist()
         pixels = self.pixels
         firsts, stops = starts[order].tolist(), starts[order + 1].tolist()
         if nearest >= NEAR:
@@ -196,7 +197,7 @@ class Canvas:
         """A picture of a wall, `left` meters away in column `x_left` and `right` meters in `x_right`."""
         light = self.light
         if light.density * abs(left - right) < 0.25:
-            share = np.exp(-light.density * (left + right) / 2)
+            share = math.exp(-light.density * (left + right) / 2)
             return toned(picture, gain * share, light.haze * (1 - share), number)
         rise = (np.arange(picture.shape[1]) - x_left) / (x_right - x_left)
         depth = 1 / np.clip(1 / left + (1 / right - 1 / left) * rise, 1e-3, 1 / NEAR)
@@ -232,7 +233,7 @@ class Canvas:
             borderMode=cv2.BORDER_CONSTANT,
         )
         mask = cv2.extractChannel(piece, 3) & 128
-        share = float(np.exp(-self.light.density * viewed[2]))
+        share = math.exp(-self.light.density * viewed[2])
         lit = toned(piece, gain * share, self.light.haze * (1 - share), number)
         cv2.copyTo(lit, mask, self.pixels[y0:y1, x0:x1])
 

@@ -4,6 +4,7 @@ Local coordinates as for vehicles: x right, y up, z forward, origin on the groun
 rounded limbs: ends (N, 2, 3) and radii (N, 2) in meters, colors (N, 3).
 """
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -51,7 +52,18 @@ class Clothes(NamedTuple):
 
 
 def clothes(rng: np.random.Generator) -> Clothes:
-    roll = rng.random(32).tolist()
+    """One of 600 outfits, which are put together once a process."""
+    wardrobe = _wardrobe()
+    return wardrobe[int(rng.random() * len(wardrobe))]
+
+
+@lru_cache(maxsize=1)
+def _wardrobe() -> list[Clothes]:
+    rng = np.random.default_rng(109)
+    return [_dress(rng.random(32).tolist()) for _ in range(600)]
+
+
+def _dress(roll: list[float]) -> Clothes:
 
     def pick(table, k):
         color = table[int(roll[k] * len(table))]

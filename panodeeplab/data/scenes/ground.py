@@ -72,7 +72,7 @@ _DASHED, _BAY, _LANE = 1, 2, 4  # what a position across the street may carry
 
 
 def _cross_section(plan: Plan) -> tuple[np.ndarray, np.ndarray]:
-    """(1, K, 4) uint8 color and number; (1, K, 4) uint8 strength of grain and stains, marks, free; by u."""
+    """(K, 4) uint8 color and number; (K, 4) uint8 strength of grain and stains, marks, free; by u."""
     u = np.arange(-_REACH, _REACH, _STEP)
     paint = np.empty((len(u), 4), np.float32)
     extra = np.zeros((len(u), 4), np.uint8)
@@ -122,7 +122,7 @@ def _cross_section(plan: Plan) -> tuple[np.ndarray, np.ndarray]:
             inner = edge - side * width
             carry(*sorted((edge - side * 0.2, inner)), _BAY)
             carry(inner - 0.06, inner + 0.06, _LANE)
-    return np.clip(paint, 0, 255).astype(np.uint8)[None], extra[None]
+    return np.clip(paint, 0, 255).astype(np.uint8), extra
 
 
 def paint_ground(canvas: Canvas, plan: Plan, weather: Weather, shade: np.ndarray, along: float) -> None:
@@ -136,15 +136,16 @@ def paint_ground(canvas: Canvas, plan: Plan, weather: Weather, shade: np.ndarray
     bright = light.ambient + max(light.sun[1], 0.0) * light.sun_color
     plan = plan.lit(0.7 * (1 - 0.25 * weather.wet) * bright)
     paint, extra = _cross_section(plan)
-    place = (u + np.float32(_REACH)) * np.float32(1 / _STEP) - np.float32(0.5)
-    flat = np.zeros_like(place)
-    ground = cv2.remap(paint, place, flat, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE)
-    extra = cv2.remap(extra, place, flat, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE)
+    place = ((u + np.float32(_REACH)) * np.float32(1 / _STEP)).astype(np.int32)
+    ground, extra = (
+        np.take(table.view(np.uint32), place, mode="clip").view(np.uint8).reshape(*place.shape, 4)
+        for table in (paint, extra)
+    )
     _mark(plan, ground, extra, u, way)
     level = _level(plan, weather, shade, extra, x, z, u, along)
     number = cv2.extractChannel(ground, 3)
     ground = cv2.multiply(ground, cv2.merge([level, level, level, level]), scale=1 / 89.6)
-    share = np.exp(-light.density * z)
+    share = cv2.resize(np.exp(-light.density * z[:, ::8]), (z.shape[1], z.shape[0]))
     fog = np.empty_like(ground)
     fog[:] = (*np.clip(light.haze, 0, 255).astype(np.uint8), 0)
     ground = cv2.blendLinear(ground, fog, share, 1 - share)
@@ -163,7 +164,7 @@ def _level(plan, weather, shade, extra, x, z, u, along) -> np.ndarray:
         textures.clouds(), u * np.float32(8), (z + np.float32(shift)) * np.float32(4), cv2.INTER_LINEAR,
         borderMode=cv2.BORDER_WRAP,
     )  # fmt: skip
-    near = np.minimum(np.float32(14 / 1000) / np.maximum(z, 1), np.float32(1 / 1000))
+    near = np.minimum(14 / np.maximum(z[:, z.shape[1] // 2 :][:, :1], 1), 1) / np.float32(1000)
     calm = np.float32(0.7 if weather.wet else 1.0)
     ripple = 1 + calm * (grain * extra[..., 0] * near + stains * extra[..., 1] * (near * np.float32(1.5)))
     x0, _, z0, _, pixel = _SHADE

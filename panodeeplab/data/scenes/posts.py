@@ -22,7 +22,7 @@ class Posts:
         light = canvas.light
         colors = self._colors * (light.ambient + (0.5 * pose.sunlit) * light.sun_color)
         ends = self._ends @ pose.turn.T + pose.place
-        canvas.capsules(ends, self._radii, light.fade(colors, pose.place[2:]), self._number, least=0.6)
+        canvas.capsules(ends, self._radii, light.fade(colors, pose.ahead), self._number, least=0.6)
 
 
 @lru_cache(maxsize=256)
@@ -63,7 +63,7 @@ class Boards:
         if viewed[:, 2].min() < NEAR:
             return
         gain = light.gain(_BACKWARD, pose.sunlit)
-        paints = light.fade(self._colors * (gain * (1 - self._shine) + self._shine), viewed[:1, 2])
+        paints = light.fade(self._colors * (gain * (1 - self._shine) + self._shine), pose.ahead)
         canvas.polygons(canvas.camera.project(viewed), self._stops, paints, self._number)
 
 

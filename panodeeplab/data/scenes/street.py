@@ -186,8 +186,8 @@ def _lot(build, plan, kind, line, side, along, length) -> None:
     if kind.startswith("garden"):
         _house(build, plan, back, along + 1, max(length - 2, 4.0), tint, 0.0)
     else:
-        for at in np.arange(along, along + length, 6.0):
-            _tree(build, back + side * rng.uniform(0, 3), at + rng.uniform(0, 3), rng.uniform(6, 9))
+        for at in np.arange(along, along + length, 7.0):
+            _tree(build, back + side * rng.uniform(0, 3), at + rng.uniform(0, 3), rng.uniform(7, 10))
     if kind in ("park", "garden fence", "garden wall") and rng.random() < 0.75:
         for _ in range(int(rng.integers(1, 3))):
             _tree(

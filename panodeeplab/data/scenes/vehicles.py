@@ -62,8 +62,18 @@ _PAINTS = {
 
 
 def palette(kind: str, rng: np.random.Generator) -> np.ndarray:
-    """(roles, 3) float32 colors of one vehicle."""
-    roll = rng.random(9)
+    """(roles, 3) float32 colors of one vehicle, out of 300 that are mixed once a process."""
+    mixed = _palettes(kind)
+    return mixed[int(rng.random() * len(mixed))]
+
+
+@lru_cache(maxsize=len(_PAINTS))
+def _palettes(kind: str) -> list[np.ndarray]:
+    rng = np.random.default_rng(110)
+    return [_mix(kind, rng.random(9)) for _ in range(300)]
+
+
+def _mix(kind: str, roll: np.ndarray) -> np.ndarray:
     colors = _FIXED.copy()
     choices = _PAINTS[kind]
     colors[PAINT] = choices[int(roll[0] * len(choices))] + 20 * (roll[1:4] - 0.5)

@@ -1,6 +1,7 @@
 """Sun, sky, haze and rain, and what the camera's sensor makes of them."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -196,10 +197,7 @@ def expose(canvas: Canvas, weather: Weather, sensor: Sensor, rng: np.random.Gene
         image = cv2.GaussianBlur(image, (0, 0), blur) if blur > 1 else cv2.GaussianBlur(image, (3, 3), blur)
     levels = (np.arange(256)[:, None] / 255.0) ** sensor.gamma * 255 * sensor.gains
     image = cv2.LUT(image, np.clip(levels, 0, 255).astype(np.uint8)[:, None, :].reshape(1, 256, 3))
-    y = np.linspace(-1, 1, height, dtype=np.float32)[:, None] ** 2
-    x = np.linspace(-1, 1, width, dtype=np.float32)[None] ** 2
-    fall = np.clip(255 * (1 - sensor.vignette * 0.5 * (x + y)), 0, 255).astype(np.uint8)
-    image = cv2.multiply(image, cv2.merge([fall, fall, fall]), scale=1 / 255)
+    image = cv2.multiply(image, _falloff(height, width, round(25 * sensor.vignette) / 25), scale=1 / 255)
     grain = textures.sensor_noise()
     oy, ox = (int(v) for v in rng.integers(0, 512, 2))
     if oy + height <= grain.shape[0] and ox + width <= grain.shape[1]:
@@ -213,6 +211,15 @@ def expose(canvas: Canvas, weather: Weather, sensor: Sensor, rng: np.random.Gene
         )
     share = sensor.noise / 32
     return cv2.addWeighted(image, 1.0, piece, share, -128 * share)
+
+
+@lru_cache(maxsize=8)
+def _falloff(height: int, width: int, vignette: float) -> np.ndarray:
+    """(H, W, 3) uint8, 255 where no light is lost."""
+    y = np.linspace(-1, 1, height)[:, None] ** 2
+    x = np.linspace(-1, 1, width)[None] ** 2
+    left = (255 * (1 - vignette * 0.5 * (x + y))).astype(np.uint8)
+    return cv2.merge([left, left, left])
 
 
 def _rain(image: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
