@@ -1,4 +1,4 @@
-"""The classes of a data set: what each contiguous class id is called, how it is drawn, and whether it is countable."""
+"""The classes of a data set: name, color, and which of them are countable things."""
 
 from dataclasses import dataclass
 
