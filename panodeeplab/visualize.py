@@ -143,34 +143,6 @@ def draw_panoptic(
     return picture
 
 
-def draw_semantic(
-    semantic: np.ndarray, classes: ClassTable, *, image: np.ndarray | None = None, alpha: float = 0.5
-) -> np.ndarray:
-    """Color a map of class ids, over the image where one is given; what is no class id is black.
-
-    Args:
-        semantic: (H, W) integer, contiguous class ids.
-        classes: gives the colors.
-        image: (H, W, 3) uint8, RGB, or None.
-        alpha: weight of the colors over the image.
-
-    Returns:
-        (H, W, 3) uint8, RGB.
-
-    Raises:
-        ValueError: for an image or a map of another shape or type.
-    """
-    _check_map("semantic", semantic)
-    table = np.zeros((len(classes) + 2, 3), np.uint8)
-    table[1:-1] = classes.colors
-    colors = table[np.clip(semantic.astype(np.int32, copy=False) + 1, 0, len(classes) + 1)]
-    if image is None:
-        return colors
-    _check_image("image", image)
-    _check_same_size(image, "semantic", semantic)
-    return cv2.addWeighted(image, 1.0 - alpha, colors, alpha, 0.0)
-
-
 def draw_center_heatmap(center: np.ndarray, *, image: np.ndarray | None = None) -> np.ndarray:
     """Draw a center heatmap, 0 dark to 1 bright, over the grayscale image where one is given.
 

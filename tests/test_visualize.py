@@ -15,7 +15,6 @@ from panodeeplab.visualize import (
     draw_center_heatmap,
     draw_offset,
     draw_panoptic,
-    draw_semantic,
     panoptic_from_segments,
 )
 
@@ -181,14 +180,6 @@ def test_ground_truth_with_unknown_category_or_too_many_instances_is_refused():
         panoptic_from_segments(truth, cars, CITYSCAPES, label_divisor=10)
 
 
-def test_semantic_colors():
-    semantic = np.array([[0, 18, 255, -1]], np.int64)
-    colors = draw_semantic(semantic, CITYSCAPES)
-    assert colors.tolist() == [[list(CITYSCAPES.colors[0]), list(CITYSCAPES.colors[18]), [0] * 3, [0] * 3]]
-    over = draw_semantic(semantic.astype(np.uint8), CITYSCAPES, image=np.full((1, 4, 3), 100, np.uint8))
-    assert over[0, 2].tolist() == [50, 50, 50]
-
-
 def test_heatmap_is_brighter_where_it_is_higher():
     center = np.linspace(-0.5, 1.5, 21, dtype=np.float32)[None]
     brightness = draw_center_heatmap(center).sum(-1)[0].astype(int)
@@ -228,7 +219,6 @@ IMAGE, MAP = np.zeros((4, 6, 3), np.uint8), np.zeros((4, 6), np.int32)
         (lambda: draw_panoptic(IMAGE[..., 0], MAP, CITYSCAPES), "image must be"),
         (lambda: draw_panoptic(IMAGE, MAP[:2], CITYSCAPES), "size of the image"),
         (lambda: draw_panoptic(IMAGE, MAP, CITYSCAPES, alpha=1.5), "alpha"),
-        (lambda: draw_semantic(MAP, CITYSCAPES, image=IMAGE[:2]), "size of the image"),
         (lambda: draw_center_heatmap(MAP), "center must be"),
         (lambda: draw_center_heatmap(np.zeros((2, 4, 6), np.float32)), "center must be"),
         (lambda: draw_offset(np.zeros((4, 6, 2), np.float32)), "offset must be"),
