@@ -1,6 +1,7 @@
 """The pinhole camera that looks down the street, and the ground seen through it."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -31,8 +32,14 @@ class Camera:
 
     def project(self, viewed: np.ndarray) -> np.ndarray:
         """Camera coordinates (..., 3) with depth >= NEAR to image positions (..., 2), as (x, y)."""
+        scale, center = self._image_axes
+        return viewed[..., :2] * (scale / viewed[..., 2:]) + center
+
+    @cached_property
+    def _image_axes(self) -> tuple[np.ndarray, np.ndarray]:
+        """Focal length and optical axis as (x, y); kept, for thousands of shapes are projected in a frame."""
         y, x = self.principal
-        return viewed[..., :2] * (np.array([self.focal, -self.focal]) / viewed[..., 2:]) + np.array([x, y])
+        return np.array([self.focal, -self.focal]), np.array([x, y])
 
     def ground(self, farthest: float) -> tuple[int, np.ndarray, np.ndarray, np.ndarray]:
         """Where the pixels of the lower rows meet the ground plane.

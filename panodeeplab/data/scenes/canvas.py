@@ -210,11 +210,12 @@ class Canvas:
         self, base: np.ndarray, width: float, height: float, picture: np.ndarray, gain, number: int
     ) -> None:
         """A picture (h, w, 4) uint8, RGB and mask, upright on `base` (3,); width and height in meters."""
-        viewed = self.camera.view(base)
+        viewed = self.camera.view(base).tolist()
         if viewed[2] < 1.0:
             return
         scale = self.camera.focal / viewed[2]
-        x, y = self.camera.project(viewed)
+        axis_y, axis_x = self.camera.principal
+        x, y = viewed[0] * scale + axis_x, axis_y - viewed[1] * scale
         w, h = round(width * scale), round(height * scale)
         left, top = round(x - w / 2), round(y - h)
         rows, columns = self.camera.size

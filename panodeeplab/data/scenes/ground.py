@@ -166,14 +166,21 @@ def _level(plan, weather, shade, extra, x, z, u, along) -> np.ndarray:
     )  # fmt: skip
     near = np.minimum(14 / np.maximum(z[:, z.shape[1] // 2 :][:, :1], 1), 1) / np.float32(1000)
     calm = np.float32(0.7 if weather.wet else 1.0)
-    ripple = 1 + calm * (grain * extra[..., 0] * near + stains * extra[..., 1] * (near * np.float32(1.5)))
+    # In place, for a fresh array of this size costs more than the sum that goes into it.
+    for pattern, channel, depth in ((grain, 0, near), (stains, 1, near * np.float32(1.5))):
+        pattern *= cv2.extractChannel(extra, channel)
+        pattern *= depth
+    ripple = np.add(grain, stains, out=grain)
+    ripple *= calm
+    ripple += 1
     x0, _, z0, _, pixel = _SHADE
     lit = cv2.remap(
         shade, (x - np.float32(x0)) / np.float32(pixel) - np.float32(0.5),
         (z - np.float32(z0)) / np.float32(pixel) - np.float32(0.5), cv2.INTER_LINEAR,
         borderMode=cv2.BORDER_REPLICATE,
     )  # fmt: skip
-    return cv2.convertScaleAbs(ripple * lit, alpha=128 / 255)
+    ripple *= lit
+    return cv2.convertScaleAbs(ripple, alpha=128 / 255)
 
 
 def _mark(plan: Plan, ground: np.ndarray, extra: np.ndarray, u: np.ndarray, way: np.ndarray) -> None:

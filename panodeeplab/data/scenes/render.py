@@ -89,7 +89,7 @@ class Scene:
             add_glow(canvas, _lamps(lamps, camera), 0.55)
         noise = np.random.default_rng([*self._grain.generate_state(2).tolist(), index])
         image = expose(canvas, weather, self._sensor, noise)
-        panoptic, segments = _truth(canvas.pixels[..., 3], street.ids, area)
+        panoptic, segments = _truth(cv2.extractChannel(canvas.pixels, 3), street.ids, area)
         return Sample(image, panoptic, segments, image_id)
 
     def _standing(self, time: float, gone: float) -> tuple[list[Item], np.ndarray, np.ndarray, np.ndarray]:
@@ -140,7 +140,7 @@ class Scene:
         low, high = low.tolist(), high.tolist()
         for k in reversed(order):
             a, b = max(int(low[k][0]), 0), min(int(high[k][0]) + 1, width)
-            if not near[k] and (roof[a:b] < low[k][1]).all():
+            if not near[k] and (a >= b or roof[a:b].max() < low[k][1]):
                 continue
             seen.append(k)
             if items[k].front:
@@ -196,7 +196,9 @@ def _far_to_near(
     meet = (low[:, None] <= high[None]).all(-1)
     first &= meet & meet.T
     waits = first.sum(0).tolist()
-    after = [np.flatnonzero(row).tolist() for row in first]
+    stops = first.sum(1).cumsum().tolist()
+    later = first.nonzero()[1].tolist()
+    after = [later[a:b] for a, b in zip([0, *stops], stops, strict=False)]
     rank = (-depth.sum(1)).tolist()
     ready = [(rank[k], k) for k, count in enumerate(waits) if count == 0]
     heapify(ready)
@@ -254,7 +256,7 @@ def _truth(numbers: np.ndarray, ids: list, area: int) -> tuple[np.ndarray, list[
         table[number] = segment
         segments.append({"id": segment, "category_id": category, "iscrowd": crowd})
     segments.sort(key=lambda s: s["id"])
-    return table[numbers], segments
+    return np.take(table, numbers, mode="clip"), segments
 
 
 def check_size(size) -> tuple[int, int]:

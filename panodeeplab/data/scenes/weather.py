@@ -189,7 +189,7 @@ def add_glow(
 def expose(canvas: Canvas, weather: Weather, sensor: Sensor, rng: np.random.Generator) -> np.ndarray:
     """(H, W, 3) uint8: the canvas as the camera's sensor records it; `rng` places noise and drops."""
     height, width = canvas.camera.size
-    image = np.ascontiguousarray(canvas.pixels[..., :3])
+    image = cv2.cvtColor(canvas.pixels, cv2.COLOR_RGBA2RGB)
     if weather.rain > 0:
         image = _rain(image, weather.rain, rng)
     blur = sensor.blur * height / 256
