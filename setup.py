@@ -79,6 +79,7 @@ cpu = Extension(
         "ext/_cpu.pyx",
         "ext/centers_cpu.cpp",
         "ext/grouping_cpu.cpp",
+        "ext/logits_cpu.cpp",
         "ext/nearest_cpu.cpp",
         "ext/pair_counts_cpu.cpp",
         "ext/panoptic_cpu.cpp",

@@ -28,7 +28,8 @@ cdef extern from "panoptic.h" nogil:
     int PDL_OUT_OF_MEMORY
 
     ctypedef struct pdl_panoptic_arguments:
-        const float *semantic
+        const void *semantic
+        int64_t semantic_strides[4]
         const float *center
         const float *offset
         int64_t batch
@@ -46,6 +47,7 @@ cdef extern from "panoptic.h" nogil:
         float center_threshold
         int32_t void_label
         int32_t align_corners
+        int32_t semantic_type
         int32_t semantic_probability
         int32_t threads
 
@@ -92,6 +94,8 @@ def panoptic_segmentation(
     uintptr_t semantic,
     uintptr_t center,
     uintptr_t offset,
+    int32_t semantic_type,
+    tuple semantic_strides,
     tuple shape,
     tuple output_size,
     int64_t stride,
@@ -116,16 +120,20 @@ def panoptic_segmentation(
     uintptr_t segment_probabilities,
     uintptr_t num_segments,
 ):
-    """Addresses of contiguous arrays as in panoptic.h; `shape` is that of semantic, (N,C,h,w)."""
+    """Addresses of arrays as in panoptic.h; `shape` is that of semantic, (N,C,h,w), its strides count elements."""
     cdef pdl_panoptic_arguments arguments
     cdef pdl_panoptic_results results
     cdef uint8_t *is_thing
     cdef int status
+    cdef int axis
     check_addresses((
         semantic, center, offset, panoptic, centers, center_scores, num_centers, segment_ids, segment_areas,
         segment_boxes, segment_centers, segment_probabilities, num_segments,
     ))
-    arguments.semantic = <const float *>semantic
+    arguments.semantic = <const void *>semantic
+    arguments.semantic_type = semantic_type
+    for axis in range(4):
+        arguments.semantic_strides[axis] = semantic_strides[axis]
     arguments.center = <const float *>center
     arguments.offset = <const float *>offset
     arguments.batch, arguments.classes, arguments.low_height, arguments.low_width = shape

@@ -37,6 +37,25 @@ PDL_INLINE float squared_distance(float y, float x, float center_y, float center
     return dy * dy + dx * dx;
 }
 
+PDL_INLINE float float_of_bits(uint32_t bits) {
+    float value;
+    memcpy(&value, &bits, sizeof(value));
+    return value;
+}
+
+PDL_INLINE float from_bfloat16(uint16_t half) { return float_of_bits(static_cast<uint32_t>(half) << 16); }
+
+// By whole numbers but for one exact product, so that a loop over it is vectorised without hardware for halves.
+PDL_INLINE float from_float16(uint16_t half) {
+    const uint32_t sign = static_cast<uint32_t>(half & 0x8000u) << 16;
+    const uint32_t rest = static_cast<uint32_t>(half & 0x7fffu) << 13;
+    const float scaled = float_of_bits(rest) * 0x1p112f;
+    uint32_t bits;
+    memcpy(&bits, &scaled, sizeof(bits));
+    const uint32_t special = static_cast<uint32_t>(-static_cast<int32_t>(rest >= 0x0f800000u)) & 0x7f800000u;
+    return float_of_bits(bits | special | sign);
+}
+
 // exp(x) for x <= 0, to about 1e-7; 0 below -87.
 PDL_INLINE float exponential(float x) {
     const float clamped = x >= -87.0f ? x : -87.0f;  // NaN too, which no whole number holds

@@ -68,36 +68,38 @@ struct Tile {
     SpanRange rows, columns;
 };
 
-// Maximum over rows and columns of input samples; NaN is ignored.
-PDL_CLONES float largest_sample(const float *values, int64_t stride, int64_t y0, int64_t y1, int64_t x0, int64_t x1) {
-    float most = kNone;
+// Maximum of each column over rows y0..y1 of input samples, `width` of them; NaN is ignored.
+PDL_CLONES void largest_of_columns(const float *values, int64_t width, int64_t y0, int64_t y1, float *out) {
+    std::fill(out, out + width, kNone);
     for (int64_t y = y0; y <= y1; y++) {
-        const float *row = values + y * stride;
-        for (int64_t x = x0; x <= x1; x++) most = row[x] > most ? row[x] : most;
+        const float *row = values + y * width;
+        PDL_INDEPENDENT
+        for (int64_t x = 0; x < width; x++) out[x] = row[x] > out[x] ? row[x] : out[x];
     }
-    return most;
 }
 
-// Shrinks a tile to the cells that may hold a peak; false if there is none.
-bool shrink(const Heatmap &heatmap, float threshold, Tile &tile) {
+// Shrinks a tile to the cells that may hold a peak; false if there is none. `largest` has the maxima of the columns over
+// the rows of samples around the tile.
+bool shrink(const Heatmap &heatmap, const float *largest, float threshold, Tile &tile) {
     const std::vector<Span> &rows = heatmap.rows.spans, &columns = heatmap.columns.spans;
-    const auto largest = [&](const Span &row_first, const Span &row_last, const Span &column_first,
-                             const Span &column_last) {
-        return largest_sample(heatmap.values, heatmap.low_width, row_first.lower, row_last.upper, column_first.lower,
-                              column_last.upper);
+    const auto may_hold = [&](const float *upper, const float *lower, int64_t j) {
+        const int32_t left = columns[j].lower, right = columns[j].upper;
+        return may_exceed(std::max({kNone, upper[left], upper[right], lower[left], lower[right]}), threshold);
     };
-    const Tile whole = tile;
-    if (!may_exceed(largest(rows[whole.rows.begin], rows[whole.rows.end - 1], columns[whole.columns.begin],
-                            columns[whole.columns.end - 1]),
-                    threshold))
-        return false;
-    Tile found = {{whole.rows.end, whole.rows.begin}, {whole.columns.end, whole.columns.begin}};
-    for (int64_t i = whole.rows.begin; i < whole.rows.end; i++)
-        for (int64_t j = whole.columns.begin; j < whole.columns.end; j++) {
-            if (!may_exceed(largest(rows[i], rows[i], columns[j], columns[j]), threshold)) continue;
-            found.rows = {std::min(found.rows.begin, i), std::max(found.rows.end, i + 1)};
+    Tile found = {{tile.rows.end, tile.rows.begin}, {tile.columns.end, tile.columns.begin}};
+    for (int64_t j = tile.columns.begin; j < tile.columns.end; j++)
+        if (may_hold(largest, largest, j))
             found.columns = {std::min(found.columns.begin, j), std::max(found.columns.end, j + 1)};
-        }
+    if (found.columns.begin >= found.columns.end) return false;
+    for (int64_t i = tile.rows.begin; i < tile.rows.end; i++) {
+        const float *upper = heatmap.values + rows[i].lower * heatmap.low_width;
+        const float *lower = heatmap.values + rows[i].upper * heatmap.low_width;
+        for (int64_t j = found.columns.begin; j < found.columns.end; j++)
+            if (may_hold(upper, lower, j)) {
+                found.rows = {std::min(found.rows.begin, i), i + 1};
+                break;
+            }
+    }
     tile = found;
     return found.rows.begin < found.rows.end;
 }
@@ -217,19 +219,25 @@ std::vector<Center> find_centers(const Heatmap &heatmap, float threshold, int64_
     const int64_t patch_height = longest(heatmap.rows.spans, rows) + 2 * radius;
     const int64_t patch_width = longest(heatmap.columns.spans, columns) + 2 * radius;
     const auto pixels = static_cast<int64_t>(heatmap.rows.weight.size() * heatmap.columns.weight.size());
-    const auto tiles = static_cast<int64_t>(rows.size() * columns.size());
-    const int used = useful_threads(threads, tiles / 8);
+    const int used = useful_threads(threads, static_cast<int64_t>(rows.size()));
 
     std::vector<PeakList> lists;
     lists.reserve(used);
     for (int i = 0; i < used; i++) lists.emplace_back(top_k, pixels);
     const std::vector<float> room(2 * patch_height * patch_width + patch_width + 2);
-    std::vector<std::vector<float>> scratch(used, room);
-#pragma omp parallel for num_threads(used) schedule(dynamic, 4)
-    for (int64_t i = 0; i < tiles; i++) {
-        Tile tile = {rows[i / columns.size()], columns[i % columns.size()]};
-        if (shrink(heatmap, threshold, tile))
-            find_peaks(heatmap, threshold, radius, tile, scratch[thread_index()], lists[thread_index()]);
+    const std::vector<float> line(static_cast<size_t>(heatmap.low_width));
+    std::vector<std::vector<float>> scratch(used, room), largest(used, line);
+#pragma omp parallel for num_threads(used) schedule(dynamic, 1)
+    for (size_t i = 0; i < rows.size(); i++) {
+        const int t = thread_index();
+        const std::vector<Span> &spans = heatmap.rows.spans;
+        largest_of_columns(heatmap.values, heatmap.low_width, spans[rows[i].begin].lower, spans[rows[i].end - 1].upper,
+                           largest[t].data());
+        for (const SpanRange &range : columns) {
+            Tile tile = {rows[i], range};
+            if (shrink(heatmap, largest[t].data(), threshold, tile))
+                find_peaks(heatmap, threshold, radius, tile, scratch[t], lists[t]);
+        }
     }
 
     std::vector<Center> centers;

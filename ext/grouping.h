@@ -6,22 +6,18 @@
 #include <vector>
 
 #include "grid.h"
+#include "logits.h"
 #include "nearest.h"
 #include "panoptic.h"
-#include "semantic.h"
 
 namespace pdl {
 
 // The maps of one image.
 struct Image {
     const pdl_panoptic_arguments &arguments;
-    const float *semantic, *center, *offset;
+    Logits logits;
+    const float *center, *offset;
     const Axis &rows, &columns;
-
-    Logits logits() const {
-        const int64_t plane = arguments.low_height * arguments.low_width;
-        return {semantic, arguments.classes, plane, arguments.low_width};
-    }
 };
 
 // A pixel's code: a stuff class c → c; the thing of centre k → classes + k; nothing → classes + centres.
@@ -33,6 +29,10 @@ struct Codes {
 
 struct Extent {
     int32_t y0, x0, y1, x1;  // exclusive ends
+
+    PDL_FORCE_INLINE bool contains(const Extent &other) const {
+        return y0 <= other.y0 && x0 <= other.x0 && y1 >= other.y1 && x1 >= other.x1;
+    }
 
     PDL_FORCE_INLINE void add(const Extent &other) {
         y0 = other.y0 < y0 ? other.y0 : y0;

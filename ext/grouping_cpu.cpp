@@ -1,25 +1,172 @@
 #include "grouping.h"
 
 #include <algorithm>
+#include <cstring>
+
+#include "semantic.h"
 
 namespace pdl {
 namespace {
 
+// A row of samples as the cells above and below see it: entry j is the corner between the cells j - 1 and j.
+struct CornerRow {
+    int32_t sample = -1;  // its row in the maps; -1: not filled yet
+    LogitRow logits;
+    bool has_votes = false;
+    std::vector<float> room;  // of logits
+    std::vector<SampleClass> states;
+    std::vector<float> second, third, vote_y, vote_x, reach;
+
+    explicit CornerRow(size_t corners)
+        : states(corners), second(corners), third(corners), vote_y(corners), vote_x(corners), reach(corners) {}
+};
+
+// How the corners of a row and the samples of the maps belong together.
+struct Corners {
+    int32_t samples, count;
+    int32_t first;  // the corner of sample 0; at the left border, positions are clamped and sample 0 has two
+
+    explicit Corners(const std::vector<Span> &columns)
+        : samples(columns.back().upper + 1),
+          count(static_cast<int32_t>(columns.size()) + 1),
+          first(columns.front().lower == columns.front().upper ? 1 : 0) {}
+
+    // Repeats the samples at the borders, where a corner is not a sample of its own.
+    template <typename T>
+    void pad(std::vector<T> &values) const {
+        if (first == 1) values[0] = values[1];
+        for (int32_t j = first + samples; j < count; j++) values[j] = values[j - 1];
+    }
+};
+
+// Pixels of a cell, as many as are worked on at a time, row after row.
+struct Strip {
+    static constexpr int32_t kMost = 64;
+    int32_t y, x, rows, columns;
+    float weight_y[kMost] = {}, weight_x[kMost] = {};
+    float vote_y[kMost] = {}, vote_x[kMost] = {};
+    int32_t instances[kMost] = {};
+    int32_t winner[kMost] = {};  // among the candidates; -1 where a logit is NaN
+    int32_t codes[kMost] = {};
+
+    int32_t count() const { return rows * columns; }
+    // Whole vectors: what lies beyond the pixels is computed and ignored.
+    int32_t padded_count() const { return (count() + 7) / 8 * 8; }
+};
+
+// What a thread works with.
+struct Workspace {
+    CornerRow rows[2];
+    std::vector<int32_t> classes;  // of the cells of a row, -1 if their corners do not agree
+    std::vector<int32_t> keys;     // to the instances of the cells of a row
+    Candidates candidates;
+    std::vector<int32_t> code_of_candidate;
+    Strip strip;
+
+    Workspace(size_t cells, int64_t classes_)
+        : rows{CornerRow(cells + 1), CornerRow(cells + 1)},
+          classes(cells),
+          keys(cells),
+          candidates(classes_),
+          code_of_candidate(static_cast<size_t>(classes_)) {}
+};
+
 struct Grouping {
     const Image &image;
     const Codes codes;
+    const Corners corners;
+    const std::vector<float> positions;  // of the samples along a row, in output pixels
     const NearestCenter &nearest;
-    const std::vector<SampleClass> &samples;  // (low_height, low_width)
     int32_t *panoptic;
     std::vector<int32_t> &cells;
 
-    // The box of the votes of a cell's pixels; far out where an offset is not finite.
-    PDL_FORCE_INLINE Box votes(const Span &row, const Span &column) const {
+    Grouping(const Image &image_, const Codes &codes_, const NearestCenter &nearest_, int32_t *panoptic_,
+             std::vector<int32_t> &cells_)
+        : image(image_),
+          codes(codes_),
+          corners(image_.columns.spans),
+          positions(positions_of(image_)),
+          nearest(nearest_),
+          panoptic(panoptic_),
+          cells(cells_) {}
+
+    static std::vector<float> positions_of(const Image &image) {
         const pdl_panoptic_arguments &a = image.arguments;
-        const float *dy = image.offset, *dx = dy + a.low_height * a.low_width;
-        const int64_t upper = row.lower * a.low_width, lower = row.upper * a.low_width;
-        const int64_t corner[4] = {upper + column.lower, upper + column.upper, lower + column.lower,
-                                   lower + column.upper};
+        std::vector<float> positions;
+        for (int32_t x = 0; x < a.low_width; x++)
+            positions.push_back(static_cast<float>(sample_position(x, a.stride, a.align_corners != 0)));
+        return positions;
+    }
+
+    const float *offset_y(int32_t row) const { return image.offset + row * image.arguments.low_width; }
+    const float *offset_x(int32_t row) const {
+        return offset_y(row) + image.arguments.low_height * image.arguments.low_width;
+    }
+
+    PDL_FORCE_INLINE bool is_thing(int32_t index) const { return image.arguments.is_thing[index] != 0; }
+
+    // The row of samples `y`, in place of the older of the two at hand if it is not one of them.
+    CornerRow &row_of_corners(Workspace &work, int32_t y) const {
+        for (CornerRow &row : work.rows)
+            if (row.sample == y) return row;
+        CornerRow &row = work.rows[0].sample < work.rows[1].sample ? work.rows[0] : work.rows[1];
+        row.logits = read_row(image.logits, y, corners.samples, row.room);
+        const int32_t first = corners.first;
+        classify_samples(row.logits, codes.classes, corners.samples,
+                         {row.states.data() + first, row.second.data() + first, row.third.data() + first});
+        corners.pad(row.states);
+        corners.pad(row.second);
+        corners.pad(row.third);
+        row.sample = y;
+        row.has_votes = false;
+        return row;
+    }
+
+    PDL_FORCE_INLINE void cast_votes(CornerRow &row) const {
+        if (row.has_votes) return;
+        const pdl_panoptic_arguments &a = image.arguments;
+        const auto stride = static_cast<float>(a.stride);
+        const auto position = static_cast<float>(sample_position(row.sample, a.stride, a.align_corners != 0));
+        const float *dy = offset_y(row.sample), *dx = offset_x(row.sample), *places = positions.data();
+        float *y = row.vote_y.data() + corners.first, *x = row.vote_x.data() + corners.first;
+        float *reach = row.reach.data() + corners.first;
+        PDL_INDEPENDENT
+        for (int32_t i = 0; i < corners.samples; i++) {
+            const float step_y = dy[i] * stride, step_x = dx[i] * stride;
+            y[i] = position + step_y;
+            x[i] = places[i] + step_x;
+            reach[i] = std::fabs(step_y) + std::fabs(step_x);
+        }
+        corners.pad(row.vote_y);
+        corners.pad(row.vote_x);
+        corners.pad(row.reach);
+        row.has_votes = true;
+    }
+
+    // Keys to the instances of the cells between two rows of corners.
+    PDL_FORCE_INLINE void locate(CornerRow &upper, CornerRow &lower, std::vector<int32_t> &keys) const {
+        const std::vector<Span> &columns = image.columns.spans;
+        // Where a position is clamped to a sample, the votes of the cell go beyond those of its corners.
+        if (upper.sample == lower.sample) {
+            std::fill(keys.begin(), keys.end(), -1);
+            return;
+        }
+        cast_votes(upper);
+        cast_votes(lower);
+        const pdl_panoptic_arguments &a = image.arguments;
+        nearest.locate({upper.vote_y.data(), upper.vote_x.data(), upper.reach.data()},
+                       {lower.vote_y.data(), lower.vote_x.data(), lower.reach.data()},
+                       static_cast<int64_t>(columns.size()), static_cast<float>(a.height + a.width), keys.data());
+        if (columns.front().lower == columns.front().upper) keys.front() = -1;
+        if (columns.back().lower == columns.back().upper) keys.back() = -1;
+    }
+
+    // The box of the votes of a cell's pixels; far out where an offset is not finite.
+    Box votes(const Span &row, const Span &column) const {
+        const pdl_panoptic_arguments &a = image.arguments;
+        const float *dy[2] = {offset_y(row.lower), offset_y(row.upper)};
+        const float *dx[2] = {offset_x(row.lower), offset_x(row.upper)};
+        const int32_t sample[2] = {column.lower, column.upper};
         const double y[2] = {sample_position(row.lower, a.stride, a.align_corners != 0),
                              sample_position(row.upper, a.stride, a.align_corners != 0)};
         const double x[2] = {sample_position(column.lower, a.stride, a.align_corners != 0),
@@ -28,15 +175,15 @@ struct Grouping {
         Box box = {1e300, 1e300, -1e300, -1e300};
         double largest = 0.0;
         for (int k = 0; k < 4; k++) {
-            const double step_y = stride * dy[corner[k]], step_x = stride * dx[corner[k]];
+            const double step_y = stride * dy[k / 2][sample[k % 2]], step_x = stride * dx[k / 2][sample[k % 2]];
             const double vote_y = y[k / 2] + step_y, vote_x = x[k % 2] + step_x;
             const double step = std::fabs(step_y) + std::fabs(step_x);
             if (!(step < 1e9)) return {1e9, 1e9, 1e9, 1e9};  // NaN as well
             largest = std::max(largest, step);
-            box.y0 = vote_y < box.y0 ? vote_y : box.y0;
-            box.y1 = vote_y > box.y1 ? vote_y : box.y1;
-            box.x0 = vote_x < box.x0 ? vote_x : box.x0;
-            box.x1 = vote_x > box.x1 ? vote_x : box.x1;
+            box.y0 = std::min(box.y0, vote_y);
+            box.y1 = std::max(box.y1, vote_y);
+            box.x0 = std::min(box.x0, vote_x);
+            box.x1 = std::max(box.x1, vote_x);
         }
         // A bilinear sample of votes is the vote of the pixel there, except where positions are clamped.
         if (row.lower == row.upper) {
@@ -51,142 +198,260 @@ struct Grouping {
         return {box.y0 - margin, box.x0 - margin, box.y1 + margin, box.x1 + margin};
     }
 
-    PDL_FORCE_INLINE int32_t nearest_of_pixel(const Span &row, const Span &column, int32_t y, int32_t x) const {
-        const pdl_panoptic_arguments &a = image.arguments;
-        const auto stride = static_cast<float>(a.stride);
-        const int64_t upper = row.lower * a.low_width, lower = row.upper * a.low_width;
-        const auto sample = [&](const float *map) {
-            return bilinear(map[upper + column.lower], map[upper + column.upper], map[lower + column.lower],
-                            map[lower + column.upper], image.rows.weight[y], image.columns.weight[x]);
-        };
-        const float vote_y = vote(y, sample(image.offset), stride);
-        const float vote_x = vote(x, sample(image.offset + a.low_height * a.low_width), stride);
-        return nearest.find(vote_y, vote_x);
+    // The instance of all pixels of a cell that are things, or kMixed.
+    PDL_FORCE_INLINE int32_t instance_of_cell(const Span &row, const Span &column, int32_t key) const {
+        const int32_t k = nearest.find_quickly(key);
+        return k >= 0 ? k : nearest.find_for_all(votes(row, column));
     }
 
-    PDL_FORCE_INLINE bool is_thing(int32_t index) const { return image.arguments.is_thing[index] != 0; }
-
-    // The code of a thing pixel. `instance`: that of the whole cell, or kMixed.
-    PDL_FORCE_INLINE int32_t thing_code(const Span &row, const Span &column, int32_t y, int32_t x,
-                                        int32_t instance) const {
-        const int32_t k = instance >= 0 ? instance : nearest_of_pixel(row, column, y, x);
-        return k < 0 ? codes.nothing() : static_cast<int32_t>(codes.classes) + k;
-    }
-
-    // Codes of a cell's pixels, one by one, into the output map. With `one_class` < 0 the classifier has entered it.
-    PDL_FORCE_INLINE void mixed_cell(const Span &row, const Span &column, int32_t one_class,
-                                     const CellClassifier &classifier, int32_t *line, Tally &tally) const {
-        const int32_t count = column.end - column.begin;
-        int32_t instance = kMixed;
-        bool sought = one_class >= 0;  // in vain, or the cell would not be here
-        if (one_class >= 0) std::fill(line, line + count, one_class);
-        for (int32_t y = row.begin; y < row.end; y++) {
-            if (one_class < 0)
-                classifier.classify_row(image.rows.weight[y], image.columns.weight.data() + column.begin, count, line);
-            int32_t *out = panoptic + y * image.arguments.width + column.begin;
-            for (int32_t q = 0; q < count; q++) {
-                const int32_t index = line[q];
-                int32_t code = index;
-                if (index < 0 || (is_thing(index) && codes.centers == 0)) {
-                    code = codes.nothing();
-                } else if (is_thing(index)) {
-                    if (!sought) instance = nearest.find_for_all(votes(row, column));
-                    sought = true;
-                    code = thing_code(row, column, y, column.begin + q, instance);
-                    if (code != codes.nothing()) tally.votes[(code - codes.classes) * codes.classes + index]++;
+    PDL_FORCE_INLINE void enter(Strip &strip) const {
+        const float *weight_y = image.rows.weight.data() + strip.y, *weight_x = image.columns.weight.data() + strip.x;
+        if (strip.columns == 4) {  // stride 4: a fixed size becomes one vector
+            for (int32_t r = 0; r < strip.rows; r++)
+                for (int32_t c = 0; c < 4; c++) {
+                    strip.weight_y[4 * r + c] = weight_y[r];
+                    strip.weight_x[4 * r + c] = weight_x[c];
                 }
-                out[q] = code;
+            return;
+        }
+        for (int32_t r = 0, q = 0; r < strip.rows; r++)
+            for (int32_t c = 0; c < strip.columns; c++, q++) {
+                strip.weight_y[q] = weight_y[r];
+                strip.weight_x[q] = weight_x[c];
             }
-            for (int32_t first = 0, q = 1; q <= count; q++) {
-                if (q < count && out[q] == out[first]) continue;
-                tally.areas[out[first]] += q - first;
-                tally.extents[out[first]].add({y, column.begin + first, y + 1, column.begin + q});
-                first = q;
+    }
+
+    // The instances of the pixels of a strip if they are things; -1 where a vote is not finite.
+    PDL_FORCE_INLINE void find_instances(const Span &row, const Span &column, Strip &strip) const {
+        const auto stride = static_cast<float>(image.arguments.stride);
+        const int32_t count = strip.padded_count();
+        const auto cast = [&](const float *upper, const float *lower, float *votes) {
+            const float corner[4] = {upper[column.lower], upper[column.upper], lower[column.lower],
+                                     lower[column.upper]};
+            for (int32_t q = 0; q < count; q++)
+                votes[q] = bilinear(corner[0], corner[1], corner[2], corner[3], strip.weight_y[q], strip.weight_x[q]);
+        };
+        cast(offset_y(row.lower), offset_y(row.upper), strip.vote_y);
+        cast(offset_x(row.lower), offset_x(row.upper), strip.vote_x);
+        for (int32_t r = 0, q = 0; r < strip.rows; r++)
+            for (int32_t c = 0; c < strip.columns; c++, q++) {
+                strip.vote_y[q] = vote(strip.y + r, strip.vote_y[q], stride);
+                strip.vote_x[q] = vote(strip.x + c, strip.vote_x[q], stride);
             }
+        nearest.find_tiles(strip.vote_y, strip.vote_x, count, strip.instances);
+        for (int32_t q = 0; q < strip.count(); q++)
+            strip.instances[q] = nearest.find_in_tile(strip.instances[q], strip.vote_y[q], strip.vote_x[q]);
+    }
+
+    // Lets the candidates compete for the pixels of a strip; the first of equals wins.
+    static PDL_FORCE_INLINE void contest(const Candidates &candidates, Strip &strip) {
+        const int32_t count = strip.padded_count();
+        const auto sample = [&](int32_t n, int32_t q) {
+            const float *corner = candidates.values[n].value;
+            return bilinear(corner[0], corner[1], corner[2], corner[3], strip.weight_y[q], strip.weight_x[q]);
+        };
+        if (candidates.count == 2 && !candidates.hostile) {
+            for (int32_t q = 0; q < count; q++) strip.winner[q] = sample(1, q) > sample(0, q);
+            return;
+        }
+        float best[Strip::kMost];
+        for (int32_t q = 0; q < count; q++) {
+            best[q] = -std::numeric_limits<float>::infinity();
+            strip.winner[q] = 0;
+        }
+        for (int32_t n = 0; n < candidates.count; n++)
+            for (int32_t q = 0; q < count; q++) {
+                const float value = sample(n, q);
+                const bool better = value > best[q];
+                best[q] = better ? value : best[q];
+                strip.winner[q] = better ? n : strip.winner[q];
+            }
+        if (!candidates.hostile) return;
+        for (int32_t n = 0; n < candidates.count; n++)
+            for (int32_t q = 0; q < count; q++) {
+                const float value = sample(n, q);
+                if (value != value) strip.winner[q] = -1;
+            }
+    }
+
+    // Codes of the pixels of a strip, one by one, into the output map.
+    PDL_FORCE_INLINE void write_strip(const Strip &strip) const {
+        int32_t *out = panoptic + strip.y * image.arguments.width + strip.x;
+        const int32_t *in = strip.codes;
+        for (int32_t r = 0; r < strip.rows; r++, in += strip.columns, out += image.arguments.width) {
+            if (strip.columns == 4)  // stride 4: a fixed size becomes one store
+                std::memcpy(out, in, 4 * sizeof(int32_t));
+            else
+                std::copy(in, in + strip.columns, out);
         }
     }
 
-    // The code of a cell all of whose pixels have one class, or kMixed.
-    PDL_FORCE_INLINE int32_t uniform_code(const Span &row, const Span &column, int32_t index) const {
-        if (!is_thing(index)) return index;
-        if (codes.centers == 0) return codes.nothing();
-        const int32_t k = nearest.find_for_all(votes(row, column));
-        return k < 0 ? kMixed : static_cast<int32_t>(codes.classes) + k;
+    // Counts the pixels of a strip that `belongs` says yes to, all of one code.
+    template <typename Belongs>
+    static PDL_FORCE_INLINE int32_t count_pixels(const Strip &strip, int32_t code, Tally &tally, Belongs belongs) {
+        int32_t area = 0;
+        for (int32_t q = 0; q < strip.count(); q++) area += belongs(q);
+        if (area == 0) return 0;
+        tally.areas[code] += area;
+        Extent &extent = tally.extents[code];
+        if (extent.contains({strip.y, strip.x, strip.y + strip.rows, strip.x + strip.columns})) return area;
+        for (int32_t r = 0, q = 0; r < strip.rows; r++)
+            for (int32_t c = 0; c < strip.columns; c++, q++)
+                if (belongs(q)) extent.add({strip.y + r, strip.x + c, strip.y + r + 1, strip.x + c + 1});
+        return area;
     }
 
-};
-
-// Cells whose corners do not settle the class, waiting to be worked on together.
-struct Waiting {
-    const Span *columns[CellClassifier::kBatch];
-    SampleClass samples[CellClassifier::kBatch][4];
-    int32_t count = 0;
-};
-
-PDL_FORCE_INLINE void work_on(Waiting &waiting, const Grouping &grouping, const Span &row, CellClassifier &classifier,
-                              int32_t *line, Tally &tally) {
-    classifier.load(grouping.image.logits(), row, waiting.columns, waiting.count);
-    for (int32_t n = 0; n < waiting.count; n++) {
-        classifier.enter(grouping.codes.classes, n, waiting.samples[n]);
-        grouping.mixed_cell(row, *waiting.columns[n], -1, classifier, line, tally);
+    // A strip whose pixels' codes follow from the class alone.
+    PDL_FORCE_INLINE void give_codes(Workspace &work, Tally &tally) const {
+        Strip &strip = work.strip;
+        const Candidates &candidates = work.candidates;
+        const int32_t *code_of_candidate = work.code_of_candidate.data();
+        if (candidates.count == 2) {
+            const int32_t first = code_of_candidate[0], second = code_of_candidate[1];
+            for (int32_t q = 0; q < strip.count(); q++) strip.codes[q] = strip.winner[q] ? second : first;
+        } else {
+            for (int32_t q = 0; q < strip.count(); q++) strip.codes[q] = code_of_candidate[strip.winner[q]];
+        }
+        for (int32_t n = 0; n < candidates.count; n++) {
+            const int32_t code = code_of_candidate[n], index = candidates.index[n];
+            const int32_t area =
+                count_pixels(strip, code, tally, [&](int32_t q) { return strip.winner[q] == n ? 1 : 0; });
+            if (area > 0 && code >= codes.classes && code != codes.nothing())
+                tally.votes[(code - codes.classes) * codes.classes + index] += area;
+        }
     }
-    waiting.count = 0;
+
+    // A strip whose pixels need to be looked at one by one, for their instances or for NaN.
+    PDL_FORCE_INLINE void give_codes_one_by_one(Workspace &work, const Span &row, const Span &column, int32_t instance,
+                                                Tally &tally) const {
+        Strip &strip = work.strip;
+        if (codes.centers == 0 || instance >= 0)
+            std::fill(strip.instances, strip.instances + strip.count(), instance);
+        else
+            find_instances(row, column, strip);
+        const Extent box = {strip.y, strip.x, strip.y + strip.rows, strip.x + strip.columns};
+        for (int32_t r = 0, q = 0; r < strip.rows; r++)
+            for (int32_t c = 0; c < strip.columns; c++, q++) {
+                int32_t code = codes.nothing();
+                if (strip.winner[q] >= 0) {
+                    const int32_t index = work.candidates.index[strip.winner[q]];
+                    if (!is_thing(index)) {
+                        code = index;
+                    } else if (strip.instances[q] >= 0) {
+                        code = static_cast<int32_t>(codes.classes) + strip.instances[q];
+                        tally.votes[strip.instances[q] * codes.classes + index]++;
+                    }
+                }
+                strip.codes[q] = code;
+                tally.areas[code]++;
+                Extent &extent = tally.extents[code];
+                if (!extent.contains(box))
+                    extent.add({strip.y + r, strip.x + c, strip.y + r + 1, strip.x + c + 1});
+            }
+    }
+
+    // Codes of a cell's pixels, which are of several classes or instances, into the output map. The candidates are
+    // listed already. `instance`: of all pixels that are things, or kMixed.
+    PDL_FORCE_INLINE void split_cell(Workspace &work, const Span &row, const Span &column, int32_t instance,
+                                     Tally &tally) const {
+        const Candidates &candidates = work.candidates;
+        bool by_class = !candidates.hostile;
+        for (int32_t n = 0; n < candidates.count; n++) {
+            const int32_t index = candidates.index[n];
+            int32_t code = index;
+            if (is_thing(index)) {
+                code = codes.centers == 0 ? codes.nothing() : static_cast<int32_t>(codes.classes) + instance;
+                by_class = by_class && (codes.centers == 0 || instance >= 0);
+            }
+            work.code_of_candidate[n] = code;
+        }
+        Strip &strip = work.strip;
+        const int32_t width = column.end - column.begin;
+        const int32_t columns = std::min(width, Strip::kMost), rows = Strip::kMost / columns;
+        for (strip.y = row.begin; strip.y < row.end; strip.y += rows)
+            for (strip.x = column.begin; strip.x < column.end; strip.x += columns) {
+                strip.rows = std::min(rows, row.end - strip.y);
+                strip.columns = std::min(columns, column.end - strip.x);
+                enter(strip);
+                contest(candidates, strip);
+                if (by_class)
+                    give_codes(work, tally);
+                else
+                    give_codes_one_by_one(work, row, column, instance, tally);
+                write_strip(strip);
+            }
+    }
+};
+
+// The class of each cell between two rows of corners, if they agree; else -1.
+PDL_FORCE_INLINE void agree(const SampleClass *upper, const SampleClass *lower, int64_t cells, int32_t *classes) {
+    PDL_INDEPENDENT
+    for (int64_t j = 0; j < cells; j++) {
+        const int32_t a = upper[j], b = upper[j + 1], c = lower[j], d = lower[j + 1];
+        const int32_t differ = (a ^ b) | (a ^ c) | (a ^ d);
+        classes[j] = differ == 0 && a >= 0 ? a : -1;
+    }
 }
 
-PDL_CLONES void group_cells(const Grouping &grouping, int64_t i, CellClassifier &classifier, int32_t *line,
-                            Tally &tally) {
+PDL_CLONES void group_cells(const Grouping &grouping, int64_t i, Workspace &work, Tally &tally) {
     const Image &image = grouping.image;
     const Codes &codes = grouping.codes;
     const Span &row = image.rows.spans[i];
     const std::vector<Span> &columns = image.columns.spans;
     const size_t count = columns.size();
-    const SampleClass *upper = grouping.samples.data() + row.lower * image.arguments.low_width;
-    const SampleClass *lower = grouping.samples.data() + row.upper * image.arguments.low_width;
+    CornerRow &upper = grouping.row_of_corners(work, row.lower), &lower = grouping.row_of_corners(work, row.upper);
     int32_t *cells = grouping.cells.data() + i * static_cast<int64_t>(count);
-    // The class at all corners of a cell, if it is one.
-    const auto agreed = [&](const Span &column) {
-        const SampleClass a = upper[column.lower], b = upper[column.upper];
-        const SampleClass c = lower[column.lower], d = lower[column.upper];
-        return a >= 0 && a == b && a == c && a == d ? static_cast<int32_t>(a) : -1;
-    };
-    Waiting waiting;
-    for (size_t j = 0; j < count;) {
-        const Span &column = columns[j];
-        const int32_t index = agreed(column);
-        if (index < 0) {
-            cells[j++] = kMixed;
-            const SampleClass samples[4] = {upper[column.lower], upper[column.upper], lower[column.lower],
-                                            lower[column.upper]};
-            std::copy(samples, samples + 4, waiting.samples[waiting.count]);
-            waiting.columns[waiting.count++] = &column;
-            if (waiting.count == CellClassifier::kBatch) work_on(waiting, grouping, row, classifier, line, tally);
-            continue;
-        }
-        const int32_t code = grouping.uniform_code(row, column, index);
-        cells[j++] = code;
-        if (code == kMixed) {
-            grouping.mixed_cell(row, column, index, classifier, line, tally);
-            continue;
-        }
-        int32_t end = column.end;
-        if (code < codes.classes)  // stuff: its neighbours mostly are the same
-            for (; j < count && agreed(columns[j]) == index; j++) {
-                cells[j] = code;
-                end = columns[j].end;
-            }
-        const int32_t area = (row.end - row.begin) * (end - column.begin);
-        tally.areas[code] += area;
-        tally.extents[code].add({row.begin, column.begin, row.end, end});
-        if (code >= codes.classes && code != codes.nothing())
-            tally.votes[(code - codes.classes) * codes.classes + index] += area;
-    }
-    if (waiting.count > 0) work_on(waiting, grouping, row, classifier, line, tally);
-}
+    agree(upper.states.data(), lower.states.data(), static_cast<int64_t>(count), work.classes.data());
 
-int32_t widest(const std::vector<Span> &spans) {
-    int32_t width = 0;
-    for (const Span &span : spans) width = std::max(width, span.end - span.begin);
-    return width;
+    bool located = codes.centers == 0;
+    const auto instance_of = [&](size_t j) {
+        if (!located) {
+            grouping.locate(upper, lower, work.keys);
+            located = true;
+        }
+        return grouping.instance_of_cell(row, columns[j], work.keys[j]);
+    };
+    // The code of a cell all of whose pixels have one class, or kMixed.
+    const auto code_of_class = [&](size_t j, int32_t index) {
+        if (!grouping.is_thing(index)) return index;
+        if (codes.centers == 0) return codes.nothing();
+        const int32_t k = instance_of(j);
+        return k < 0 ? kMixed : static_cast<int32_t>(codes.classes) + k;
+    };
+    const int32_t *classes = work.classes.data();
+    for (size_t j = 0; j < count;) {
+        const int32_t index = classes[j];
+        const int32_t code = index < 0 ? kMixed : code_of_class(j, index);
+        if (code != kMixed) {
+            // Its neighbors mostly are the same.
+            const size_t first = j;
+            cells[j++] = code;
+            if (code < codes.classes)
+                for (; j < count && classes[j] == index; j++) cells[j] = code;
+            else
+                for (; j < count && classes[j] == index && code_of_class(j, index) == code; j++) cells[j] = code;
+            const int32_t begin = columns[first].begin, end = columns[j - 1].end;
+            const int32_t area = (row.end - row.begin) * (end - begin);
+            tally.areas[code] += area;
+            tally.extents[code].add({row.begin, begin, row.end, end});
+            if (code >= codes.classes && code != codes.nothing())
+                tally.votes[(code - codes.classes) * codes.classes + index] += area;
+            continue;
+        }
+        const Span &column = columns[j];
+        const auto corner = [&](const CornerRow &corners, size_t at, int32_t sample) {
+            return Corner{corners.logits.values + sample, corners.logits.step, corners.states[at], corners.second[at],
+                          corners.third[at]};
+        };
+        const Corner around[4] = {corner(upper, j, column.lower), corner(upper, j + 1, column.upper),
+                                  corner(lower, j, column.lower), corner(lower, j + 1, column.upper)};
+        work.candidates.list(around);
+        bool things = false;
+        for (int32_t n = 0; n < work.candidates.count; n++) things |= grouping.is_thing(work.candidates.index[n]);
+        const int32_t instance = index < 0 && things && codes.centers > 0 ? instance_of(j) : kMixed;
+        cells[j++] = kMixed;
+        grouping.split_cell(work, row, column, instance, tally);
+    }
 }
 
 PDL_CLONES void look_up(const int32_t *ids, int32_t *values, int32_t count) {
@@ -211,23 +476,25 @@ void Tally::merge(const Tally &other) {
 Grouped group_pixels(const Image &image, const std::vector<Center> &centers, int32_t *panoptic) {
     const pdl_panoptic_arguments &a = image.arguments;
     const Codes codes = {a.classes, static_cast<int64_t>(centers.size())};
-    const Logits logits = image.logits();
-    std::vector<SampleClass> samples(static_cast<size_t>(a.low_height * a.low_width));
-    const int used = useful_threads(a.threads, a.low_height / 4);
-#pragma omp parallel for num_threads(used) schedule(static)
-    for (int64_t y = 0; y < a.low_height; y++) classify_samples(logits, y, samples.data() + y * a.low_width);
-
     const NearestCenter nearest(centers, a.height, a.width, a.threads);
-    const auto row_spans = static_cast<int64_t>(image.rows.spans.size());
-    Grouped grouped = {std::vector<int32_t>(image.rows.spans.size() * image.columns.spans.size()), Tally(codes)};
-    const Grouping grouping = {image, codes, nearest, samples, panoptic, grouped.cells};
+    const auto rows = static_cast<int64_t>(image.rows.spans.size());
+    const size_t columns = image.columns.spans.size();
+    Grouped grouped = {std::vector<int32_t>(image.rows.spans.size() * columns), Tally(codes)};
+    const Grouping grouping(image, codes, nearest, panoptic, grouped.cells);
+
+    // Bands of rows: the samples of a row are classified and used by the cells on both sides while they are in the
+    // cache; only at the border of two bands they are classified twice.
+    const int used = useful_threads(a.threads, rows / 4);
+    const int64_t band = std::clamp<int64_t>(rows / (8 * used), 4, 64);
+    const int64_t bands = (rows + band - 1) / band;
     std::vector<Tally> tallies(used, Tally(codes));
-    std::vector<CellClassifier> classifiers(used, CellClassifier(a.classes));
-    std::vector<std::vector<int32_t>> lines(used, std::vector<int32_t>(widest(image.columns.spans)));
-#pragma omp parallel for num_threads(used) schedule(dynamic, 4)
-    for (int64_t i = 0; i < row_spans; i++) {
+    std::vector<Workspace> workspaces(used, Workspace(columns, a.classes));
+#pragma omp parallel for num_threads(used) schedule(dynamic, 1)
+    for (int64_t n = 0; n < bands; n++) {
         const int t = thread_index();
-        group_cells(grouping, i, classifiers[t], lines[t].data(), tallies[t]);
+        for (CornerRow &row : workspaces[t].rows) row.sample = -1;
+        for (int64_t i = n * band; i < std::min((n + 1) * band, rows); i++)
+            group_cells(grouping, i, workspaces[t], tallies[t]);
     }
     for (const Tally &tally : tallies) grouped.tally.merge(tally);
     return grouped;

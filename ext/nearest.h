@@ -34,14 +34,24 @@ class NearestCenter {
 public:
     NearestCenter(const std::vector<Center> &centers, int64_t height, int64_t width, int threads);
 
-    // Index of the centre nearest to a vote, the first of several; -1 if the vote is not finite.
-    PDL_FORCE_INLINE int32_t find(float y, float x) const {
-        if (!(y >= -kMargin && x >= -kMargin && y < bottom_ && x < right_)) {
+    // Numbers of the tiles that votes fall into; -1 outside of all.
+    PDL_FORCE_INLINE void find_tiles(const float *y, const float *x, int32_t count, int32_t *numbers) const {
+        const auto across = static_cast<int32_t>(tiles_across_);
+        for (int32_t q = 0; q < count; q++) {
+            const bool inside = (y[q] >= -kMargin) & (x[q] >= -kMargin) & (y[q] < bottom_) & (x[q] < right_);
+            const int32_t i = tile_number(inside ? y[q] : 0.0f), j = tile_number(inside ? x[q] : 0.0f);
+            numbers[q] = inside ? i * across + j : -1;
+        }
+    }
+
+    // Index of the centre nearest to a vote in tile `number`, the first of several; -1 if the vote is not finite.
+    PDL_FORCE_INLINE int32_t find_in_tile(int32_t number, float y, float x) const {
+        if (number >= 0 && only_[number] >= 0) return only_[number];
+        if (number < 0) {
             constexpr float most = std::numeric_limits<float>::max();
             return std::fabs(y) <= most && std::fabs(x) <= most ? find_among_all(y, x) : -1;
         }
-        const Tile &tile = tile_at(y, x);
-        if (tile.count == 1) return tile.index[0];
+        const Tile &tile = tiles_[number];
         if (tile.count > kCapacity) return find_among_all(y, x);
         float best = std::numeric_limits<float>::infinity();
         int32_t found = 0;
@@ -59,11 +69,33 @@ public:
     // The one centre that is nearest to every point of the box; -1 if there is none or it is not quickly known.
     int32_t find_for_all(const Box &box) const;
 
+    // Where the votes of a row of cells lie. Entry j of each array is a corner between the cells j - 1 and j: its vote
+    // and how far that is from the corner, |dy| + |dx|, all in output pixels.
+    struct Votes {
+        const float *y, *x, *reach;
+    };
+
+    // For the cells between two rows of corners: a key for `find_quickly`; -1 where the votes of a cell's pixels lie too
+    // far apart or out. `extent` is the height and width of the output together.
+    void locate(const Votes &upper, const Votes &lower, int64_t cells, float extent, int32_t *keys) const;
+
+    // As `find_for_all`, only from a key; -1 more often.
+    PDL_FORCE_INLINE int32_t find_quickly(int32_t key) const {
+        if (key < 0) return -1;
+        const int32_t *tile = only_.data() + (key >> 2);
+        const int32_t k = tile[0];
+        if ((key & 1) && tile[1] != k) return -1;
+        if ((key & 2) && tile[tiles_across_] != k) return -1;
+        if ((key & 3) == 3 && tile[tiles_across_ + 1] != k) return -1;
+        return k;
+    }
+
 private:
     static constexpr int32_t kCapacity = 7;
     static constexpr float kSide = 16.0f;
-    static constexpr float kMargin = 128.0f;  // of tiles around the image; a whole number of superblocks
-    static constexpr int64_t kBlock = 4;      // tiles along a superblock
+    static constexpr float kMargin = 128.0f;  // of tiles around the image
+    static constexpr float kFarthest = 1e9f;  // a vote beyond it is looked at by itself
+    static constexpr int64_t kBlock = 4;      // tiles along a block, blocks along a superblock
 
     struct Tile {
         int32_t count;  // over kCapacity: too many to list
@@ -71,20 +103,18 @@ private:
     };
 
     // Floor of an exact quotient, so a vote never lands beside its tile.
-    static PDL_FORCE_INLINE int64_t tile_number(float position) {
+    static PDL_FORCE_INLINE int32_t tile_number(float position) {
         const float tiles = position * (1.0f / kSide);
         const auto truncated = static_cast<int32_t>(tiles);
         return truncated - (static_cast<float>(truncated) > tiles ? 1 : 0) + static_cast<int32_t>(kMargin / kSide);
     }
-    PDL_FORCE_INLINE const Tile &tile_at(float y, float x) const {
-        return tiles_[tile_number(y) * tiles_across_ + tile_number(x)];
-    }
-    void fill_block(int64_t block_y, int64_t block_x, std::vector<int32_t> &listed);
+    void fill(int64_t tile_y, int64_t tile_x, int64_t side, const std::vector<int32_t> &listed);
     int32_t find_among_all(float y, float x) const;
 
     std::vector<Center> centers_;
     std::vector<float> y_, x_;
     std::vector<Tile> tiles_;
+    std::vector<int32_t> only_;  // the centre of a tile that lists one, else -1
     int64_t tiles_down_, tiles_across_;
     float bottom_, right_;
 };

@@ -1,16 +1,21 @@
 /* The C interface of the kernels: plain structs, addresses, an int status. It knows neither Python nor torch.
- * Maps are contiguous, row after row; coordinates are (y, x). */
+ * Maps are contiguous, row after row, unless strides say otherwise; coordinates are (y, x). */
 #ifndef PANODEEPLAB_PANOPTIC_H
 #define PANODEEPLAB_PANOPTIC_H
 
 #include <stdint.h>
 
 /* Raised with every change of this file; panodeeplab/ops/_library.py has the same number. */
-#define PDL_ABI_VERSION 1
+#define PDL_ABI_VERSION 2
 
 #define PDL_OK 0
 #define PDL_INVALID_ARGUMENT 1
 #define PDL_OUT_OF_MEMORY 2
+
+/* Types of the logits. */
+#define PDL_FLOAT32 0
+#define PDL_FLOAT16 1
+#define PDL_BFLOAT16 2
 
 #define PDL_MAX_CLASSES 16384
 #define PDL_MAX_NMS_KERNEL 255
@@ -21,9 +26,10 @@ extern "C" {
 #endif
 
 typedef struct {
-    const float *semantic; /* (batch, classes, low_height, low_width) */
-    const float *center;   /* (batch, 1, low_height, low_width) */
-    const float *offset;   /* (batch, 2, low_height, low_width), grid cells */
+    const void *semantic;        /* (batch, classes, low_height, low_width), of semantic_type */
+    int64_t semantic_strides[4]; /* in elements, none negative */
+    const float *center;         /* (batch, 1, low_height, low_width) */
+    const float *offset;         /* (batch, 2, low_height, low_width), grid cells */
     int64_t batch;
     int64_t classes;
     int64_t low_height;
@@ -39,6 +45,7 @@ typedef struct {
     float center_threshold;
     int32_t void_label;
     int32_t align_corners;
+    int32_t semantic_type;
     int32_t semantic_probability;
     int32_t threads;
 } pdl_panoptic_arguments;

@@ -25,6 +25,8 @@ bool is_valid(const pdl_panoptic_arguments &a) {
     const int64_t full_width = a.align_corners ? (a.low_width - 1) * a.stride + 1 : a.low_width * a.stride;
     if (!within(a.height, 1, std::min(full_height, side)) || !within(a.width, 1, std::min(full_width, side)))
         return false;
+    if (!within(a.semantic_type, PDL_FLOAT32, PDL_BFLOAT16)) return false;
+    if (*std::min_element(a.semantic_strides, a.semantic_strides + 4) < 0) return false;
     return a.height * a.width <= most && within(a.top_k, 1, most - PDL_MAX_CLASSES) &&
            within(a.nms_kernel, 1, PDL_MAX_NMS_KERNEL) && a.nms_kernel % 2 == 1 && within(a.label_divisor, 1, most) &&
            (a.classes - 1) * a.label_divisor <= most && a.stuff_area >= 0 && std::isfinite(a.center_threshold);
@@ -142,8 +144,15 @@ extern "C" int pdl_panoptic_segmentation_cpu(const pdl_panoptic_arguments *argum
         const pdl::Axis columns(a.low_width, a.stride, a.align_corners != 0, a.width);
         const int64_t plane = a.low_height * a.low_width;
         for (int64_t n = 0; n < a.batch; n++) {
-            const float *semantic = a.semantic + n * a.classes * plane;
-            const pdl::Image image = {a, semantic, a.center + n * plane, a.offset + n * 2 * plane, rows, columns};
+            const int64_t size = a.semantic_type == PDL_FLOAT32 ? 4 : 2;
+            const void *semantic = static_cast<const char *>(a.semantic) + n * a.semantic_strides[0] * size;
+            const pdl::Logits logits = {semantic,
+                                        a.semantic_type,
+                                        a.classes,
+                                        a.semantic_strides[1],
+                                        a.semantic_strides[2],
+                                        a.semantic_strides[3]};
+            const pdl::Image image = {a, logits, a.center + n * plane, a.offset + n * 2 * plane, rows, columns};
             pdl::segment_image(image, pdl::outputs_of(a, *results, n));
         }
     } catch (const std::bad_alloc &) {

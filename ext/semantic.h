@@ -10,16 +10,9 @@
 
 #include "arithmetic.h"
 #include "compiler.h"
-#include "grid.h"
+#include "logits.h"
 
 namespace pdl {
-
-struct Logits {
-    const float *values;  // (classes, low_height, low_width)
-    int64_t classes;
-    int64_t plane;  // low_height * low_width
-    int64_t low_width;
-};
 
 // The class of an input sample: c if it leads so far that rounding cannot make a tie, ~c if it may, kHostile if
 // interpolation may meet NaN.
@@ -29,117 +22,122 @@ constexpr SampleClass kHostile = std::numeric_limits<SampleClass>::min();
 // Above it, sums of products might overflow to infinity and differences of infinities become NaN.
 constexpr float kLargest = 1e38f;
 
-void classify_samples(const Logits &logits, int64_t row, SampleClass *classes);
+// What is known of a sample without looking at its logits again.
+struct SampleClasses {
+    SampleClass *classes;
+    float *second, *third;  // the second and third largest logit; -inf if there are fewer classes
+};
 
-// Finds the classes of the pixels of cells, a few cells of one row of cells at a time.
-class CellClassifier {
+void classify_samples(const LogitRow &row, int64_t classes, int64_t count, const SampleClasses &out);
+
+// A corner of a cell: a sample, and what is known of it.
+struct Corner {
+    const float *logits;  // of class c at [c * step]
+    int64_t step;
+    SampleClass state;
+    float second, third;
+};
+
+// A logit at the four corners of a cell: top left, top right, bottom left, bottom right.
+struct CornerValues {
+    float value[4];
+};
+
+// The classes that may win somewhere in a cell, in ascending order.
+class Candidates {
 public:
-    static constexpr int32_t kBatch = 32;
+    explicit Candidates(int64_t classes)
+        : classes_(classes), values(static_cast<size_t>(classes)), index(static_cast<size_t>(classes)) {}
 
-    explicit CellClassifier(int64_t classes)
-        : corners_(static_cast<size_t>(classes) * kBatch), candidates_(static_cast<size_t>(classes)) {}
-
-    // Copies the corners of up to kBatch cells. Class by class, since planes a power of two apart share cache sets.
-    PDL_FORCE_INLINE void load(const Logits &logits, const Span &row, const Span *const *columns, int32_t count) {
-        const float *above = logits.values + row.lower * logits.low_width;
-        const float *below = logits.values + row.upper * logits.low_width;
-        for (int64_t c = 0; c < logits.classes; c++, above += logits.plane, below += logits.plane)
-            for (int32_t n = 0; n < count; n++) {
-                const int32_t lower = columns[n]->lower, upper = columns[n]->upper;
-                corners_[n * logits.classes + c] = {{above[lower], above[upper], below[lower], below[upper]}};
-            }
-    }
-
-    // Turns to one of these cells: lists the classes that may win somewhere in it. `samples` are its corners' classes.
-    PDL_FORCE_INLINE void enter(int64_t classes, int32_t cell, const SampleClass *samples) {
-        const Corners *corners = corners_.data() + cell * classes;
-        float bound[4];
-        hostile_ = !lower_bound(corners, samples, bound);
-        count_ = 0;
-        for (int32_t c = 0; c < classes; c++) {
-            const float *value = corners[c].value;
-            int32_t under = 0;
-            for (int k = 0; k < 4; k++) under += value[k] < bound[k];
-            candidates_[count_] = {corners[c], c};
-            count_ += under < 4;
-        }
-    }
-
-    // The classes of the pixels of one output row of the cell; -1 where a logit is NaN.
-    PDL_FORCE_INLINE void classify_row(float weight_y, const float *weights_x, int32_t count, int32_t *classes) const {
-        if (hostile_)
-            classify<true>(weight_y, weights_x, count, classes);
-        else if (count == 4)  // stride 4: a fixed count becomes one vector
-            classify<false>(weight_y, weights_x, 4, classes);
-        else
-            classify<false>(weight_y, weights_x, count, classes);
+    PDL_FORCE_INLINE void list(const Corner (&corners)[4]) {
+        count = 0;
+        hostile = false;
+        for (const Corner &corner : corners) hostile |= corner.state == kHostile;
+        if (hostile || !list_leaders(corners)) list_all(corners);
     }
 
 private:
-    struct Corners {
-        float value[4];
-    };
-    struct Candidate {
-        Corners corners;
-        int32_t index;
-    };
+    static PDL_FORCE_INLINE int32_t leader(const Corner &corner) {
+        return corner.state < 0 ? ~corner.state : corner.state;
+    }
 
-    // What the winner exceeds at each corner: the mean of the corners' own classes, as the best of several is never
-    // under their mean, and the mean of samples is the sample of means. Less a margin far over what rounding can do.
-    static PDL_FORCE_INLINE bool lower_bound(const Corners *corners, const SampleClass *samples, float *bound) {
-        float sum[4] = {0, 0, 0, 0}, size[4] = {0, 0, 0, 0};
-        bool usable = true;
+    static PDL_FORCE_INLINE CornerValues load(const Corner (&corners)[4], int64_t c) {
+        return {{corners[0].logits[c * corners[0].step], corners[1].logits[c * corners[1].step],
+                 corners[2].logits[c * corners[2].step], corners[3].logits[c * corners[3].step]}};
+    }
+
+    // What the winner exceeds at each corner: the mean of the corners' leaders, as the best of several is never under
+    // their mean, and the mean of samples is the sample of means. Less a margin far over what rounding can do.
+    static PDL_FORCE_INLINE CornerValues lower_bound(const CornerValues (&leaders)[4]) {
+        CornerValues bound;
+        for (int k = 0; k < 4; k++) {
+            float sum = 0.0f, size = 0.0f;
+            for (const CornerValues &values_of_leader : leaders) {
+                const float quarter = values_of_leader.value[k] * 0.25f;
+                sum += quarter;
+                size += std::fabs(quarter);
+            }
+            bound.value[k] = sum - size * 0x1p-16f - 1e-30f;
+        }
+        return bound;
+    }
+
+    // Lists the corners' leaders, if the samples' second and third logits tell that no other class can win.
+    PDL_FORCE_INLINE bool list_leaders(const Corner (&corners)[4]) {
+        CornerValues leaders[4];
         for (int q = 0; q < 4; q++) {
-            if (samples[q] == kHostile) {
-                usable = false;
-                break;
+            const int32_t c = leader(corners[q]);
+            leaders[q] = load(corners, c);
+            int32_t n = count;
+            while (n > 0 && index[n - 1] > c) n--;
+            if (n > 0 && index[n - 1] == c) continue;
+            for (int32_t m = count; m > n; m--) {
+                index[m] = index[m - 1];
+                values[m] = values[m - 1];
             }
-            const float *value = corners[samples[q] < 0 ? ~samples[q] : samples[q]].value;
-            for (int k = 0; k < 4; k++) {
-                const float quarter = value[k] * 0.25f;
-                sum[k] += quarter;
-                size[k] += std::fabs(quarter);
-            }
+            index[n] = c;
+            values[n] = leaders[q];
+            count++;
         }
-        // A class is dropped where it is smaller than this at all corners: never, with -inf.
-        for (int k = 0; k < 4; k++)
-            bound[k] = usable ? sum[k] - size[k] * 0x1p-16f - 1e-30f : -std::numeric_limits<float>::infinity();
-        return usable;
+        const CornerValues bound = lower_bound(leaders);
+        bool settled = true;
+        for (int k = 0; k < 4; k++) {
+            // The most that a class that leads nowhere has here.
+            bool second_leads = false;
+            for (int32_t n = 0; n < count; n++)
+                second_leads |= values[n].value[k] == corners[k].second && index[n] != leader(corners[k]);
+            const float rest = second_leads ? corners[k].third : corners[k].second;
+            settled &= rest < bound.value[k];
+        }
+        return settled;
     }
 
-    template <bool kCheck>
-    PDL_FORCE_INLINE void classify(float weight_y, const float *weights_x, int32_t count, int32_t *classes) const {
-        constexpr int32_t kBlock = 16;
-        for (int32_t begin = 0; begin < count; begin += kBlock) {
-            const int32_t length = count - begin < kBlock ? count - begin : kBlock;
-            float best[kBlock];
-            int32_t winner[kBlock];
-            bool valid[kBlock];
-            for (int32_t q = 0; q < length; q++) {
-                best[q] = -std::numeric_limits<float>::infinity();
-                winner[q] = 0;
-                valid[q] = true;
-            }
-            for (int32_t n = 0; n < count_; n++) {
-                const Candidate &candidate = candidates_[n];
-                const float left = between(candidate.corners.value[0], candidate.corners.value[2], weight_y);
-                const float right = between(candidate.corners.value[1], candidate.corners.value[3], weight_y);
-                for (int32_t q = 0; q < length; q++) {
-                    const float value = between(left, right, weights_x[begin + q]);
-                    const bool better = value > best[q];
-                    best[q] = better ? value : best[q];
-                    winner[q] = better ? candidate.index : winner[q];
-                    if (kCheck) valid[q] = valid[q] && value == value;
-                }
-            }
-            for (int32_t q = 0; q < length; q++) classes[begin + q] = kCheck && !valid[q] ? -1 : winner[q];
+    PDL_FORCE_INLINE void list_all(const Corner (&corners)[4]) {
+        constexpr float kNone = -std::numeric_limits<float>::infinity();
+        CornerValues bound = {{kNone, kNone, kNone, kNone}};
+        if (!hostile) {
+            CornerValues leaders[4];
+            for (int q = 0; q < 4; q++) leaders[q] = load(corners, leader(corners[q]));
+            bound = lower_bound(leaders);
+        }
+        count = 0;
+        for (int64_t c = 0; c < classes_; c++) {
+            const CornerValues candidate = load(corners, c);
+            int32_t under = 0;
+            for (int k = 0; k < 4; k++) under += candidate.value[k] < bound.value[k];
+            values[count] = candidate;
+            index[count] = static_cast<int32_t>(c);
+            count += under < 4;  // never dropped where the bound is -inf or NaN
         }
     }
 
-    std::vector<Corners> corners_;  // (cells, classes)
-    std::vector<Candidate> candidates_;
-    int32_t count_ = 0;
-    bool hostile_ = false;
+    int64_t classes_;
+
+public:
+    std::vector<CornerValues> values;
+    std::vector<int32_t> index;
+    int32_t count = 0;
+    bool hostile = false;  // a logit may be NaN: then all classes are candidates, to look at each
 };
 
 }  // namespace pdl

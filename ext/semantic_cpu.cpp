@@ -3,47 +3,73 @@
 namespace pdl {
 namespace {
 
-constexpr int64_t kBlock = 512;  // samples at a time: their state stays in the first-level cache
+constexpr int64_t kBlock = 256;  // samples at a time: their state stays in the first-level cache
 
-PDL_CLONES void classify_block(const float *values, int64_t plane, int64_t classes, int64_t count, SampleClass *out) {
-    float best[kBlock], second[kBlock];
+struct State {
+    float best[kBlock], second[kBlock], third[kBlock];
     int32_t winner[kBlock], hostile[kBlock];
+};
+
+// The next `kClasses` classes from `c` on; several at once, so that the state is loaded and stored less often.
+template <int kClasses>
+PDL_FORCE_INLINE void contest(State &state, const float *values, int64_t step, int64_t c, int64_t count) {
+    PDL_INDEPENDENT
     for (int64_t x = 0; x < count; x++) {
-        best[x] = values[x];
-        second[x] = -std::numeric_limits<float>::infinity();
-        winner[x] = 0;
-        hostile[x] = !(values[x] <= kLargest);
-    }
-    for (int64_t c = 1; c < classes; c++) {
-        values += plane;
-        const auto index = static_cast<int32_t>(c);
-        for (int64_t x = 0; x < count; x++) {
-            const float value = values[x];
-            const bool better = value > best[x];
-            const float loser = better ? best[x] : value;
-            second[x] = loser > second[x] ? loser : second[x];
-            best[x] = better ? value : best[x];
-            winner[x] = better ? index : winner[x];
-            hostile[x] |= !(value <= kLargest);
+        float best = state.best[x], second = state.second[x], third = state.third[x];
+        int32_t winner = state.winner[x], hostile = state.hostile[x];
+        for (int k = 0; k < kClasses; k++) {
+            const float value = values[k * step + x];
+            const bool better = value > best;
+            const float loser = better ? best : value;
+            const float least = loser > second ? second : loser;
+            best = better ? value : best;
+            winner = better ? static_cast<int32_t>(c) + k : winner;
+            second = loser > second ? loser : second;
+            third = least > third ? least : third;
+            hostile |= !(value <= kLargest);
         }
+        state.best[x] = best;
+        state.second[x] = second;
+        state.third[x] = third;
+        state.winner[x] = winner;
+        state.hostile[x] = hostile;
     }
+}
+
+PDL_CLONES void classify_block(const float *values, int64_t step, int64_t classes, int64_t count,
+                               const SampleClasses &out) {
+    constexpr float kNone = -std::numeric_limits<float>::infinity();
+    State state;
     for (int64_t x = 0; x < count; x++) {
+        state.best[x] = values[x];
+        state.second[x] = kNone;
+        state.third[x] = kNone;
+        state.winner[x] = 0;
+        state.hostile[x] = !(values[x] <= kLargest);
+    }
+    int64_t c = 1;
+    for (; c + 3 <= classes; c += 3) contest<3>(state, values + c * step, step, c, count);
+    for (; c < classes; c++) contest<1>(state, values + c * step, step, c, count);
+    PDL_INDEPENDENT
+    for (int64_t x = 0; x < count; x++) {
+        const float best = state.best[x], second = state.second[x];
         // A sample errs by less than 2^-21 of each term, so a lead of more than that at every corner stays a lead.
-        const float margin = std::fabs(best[x]) * 0x1p-18f + std::fabs(second[x]) * 0x1p-18f + 1e-30f;
-        const bool alone = second[x] == -std::numeric_limits<float>::infinity() && best[x] >= -kLargest;
-        const bool clear = best[x] - second[x] > margin || alone;
-        out[x] = static_cast<SampleClass>(hostile[x] ? kHostile : (clear ? winner[x] : ~winner[x]));
+        const float margin = std::fabs(best) * 0x1p-18f + std::fabs(second) * 0x1p-18f + 1e-30f;
+        const bool alone = second == kNone && best >= -kLargest;
+        const bool clear = (best - second > margin) | alone;
+        const int32_t winner = clear ? state.winner[x] : ~state.winner[x];
+        out.classes[x] = static_cast<SampleClass>(state.hostile[x] ? int32_t{kHostile} : winner);
+        out.second[x] = second;
+        out.third[x] = state.third[x];
     }
 }
 
 }  // namespace
 
-void classify_samples(const Logits &logits, int64_t row, SampleClass *classes) {
-    const float *values = logits.values + row * logits.low_width;
-    for (int64_t x = 0; x < logits.low_width; x += kBlock) {
-        const int64_t count = logits.low_width - x < kBlock ? logits.low_width - x : kBlock;
-        classify_block(values + x, logits.plane, logits.classes, count, classes + x);
-    }
+void classify_samples(const LogitRow &row, int64_t classes, int64_t count, const SampleClasses &out) {
+    for (int64_t x = 0; x < count; x += kBlock)
+        classify_block(row.values + x, row.step, classes, count - x < kBlock ? count - x : kBlock,
+                       {out.classes + x, out.second + x, out.third + x});
 }
 
 }  // namespace pdl

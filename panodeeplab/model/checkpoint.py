@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from panodeeplab import config as configuration
 from panodeeplab.classes import ClassTable
@@ -50,7 +50,7 @@ def save_checkpoint(
         "iteration": str(iteration),
     }
     with replacing(path) as temporary:
-        save_file(state, temporary, metadata=metadata)
+        temporary.write_bytes(save(state, metadata=metadata))
 
 
 def load_checkpoint(source: str | Path) -> Checkpoint:

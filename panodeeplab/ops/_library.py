@@ -12,7 +12,10 @@ from torch import Tensor
 
 from panodeeplab.ops import reference
 
-ABI_VERSION = 1  # PDL_ABI_VERSION of ext/panoptic.h
+ABI_VERSION = 2  # PDL_ABI_VERSION of ext/panoptic.h
+
+# PDL_FLOAT32, PDL_FLOAT16 and PDL_BFLOAT16 of ext/panoptic.h.
+_TYPES = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2}
 
 _LIBRARY = torch.library.Library("panodeeplab", "DEF")
 _LIBRARY.define(
@@ -130,11 +133,18 @@ def _panoptic_segmentation_cpu(
     void_label: int,
     semantic_probability: bool,
 ) -> tuple[Tensor, ...]:
-    maps = [x.to(torch.float32).contiguous() for x in (semantic, center, offset)]
+    # The logits, by far the largest, are read as they lie.
+    if semantic.dtype not in _TYPES:
+        semantic = semantic.to(torch.float32)
+    center, offset = (x.to(torch.float32).contiguous() for x in (center, offset))
     result = _empty_result(semantic, height, width, top_k)
     if semantic.shape[0] > 0:
         _COMPILED.panoptic_segmentation(
-            *(x.data_ptr() for x in maps),
+            semantic.data_ptr(),
+            center.data_ptr(),
+            offset.data_ptr(),
+            _TYPES[semantic.dtype],
+            semantic.stride(),
             tuple(semantic.shape),
             (height, width),
             stride,

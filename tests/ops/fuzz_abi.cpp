@@ -104,7 +104,14 @@ void segment_once(uint64_t seed) {
     const std::vector<float> offset = random_map(random, maps * 2 * plane, a.low_width);
     std::vector<uint8_t> is_thing(a.classes);
     for (uint8_t &flag : is_thing) flag = chance(random, 0.5);
-    a.semantic = semantic.data();
+    // As halves, any bits are a number or NaN.
+    std::vector<uint16_t> halves(semantic.size());
+    a.semantic_type = static_cast<int32_t>(chance(random, 0.6) ? PDL_FLOAT32 : whole(random, 1, 2));
+    for (uint16_t &half : halves) half = static_cast<uint16_t>(whole(random, 0, chance(random, 0.1) ? 0xffff : 0x4fff));
+    const int64_t channels_first[4] = {a.classes * plane, plane, a.low_width, 1};
+    const int64_t channels_last[4] = {a.classes * plane, 1, a.low_width * a.classes, a.classes};
+    std::memcpy(a.semantic_strides, chance(random, 0.6) ? channels_first : channels_last, sizeof(a.semantic_strides));
+    a.semantic = a.semantic_type == PDL_FLOAT32 ? static_cast<const void *>(semantic.data()) : halves.data();
     a.center = center.data();
     a.offset = offset.data();
     a.is_thing = is_thing.data();

@@ -152,6 +152,37 @@ def test_any_number_of_threads(threads):
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_every_half_is_read_exactly(dtype):
+    """All 65,536 values as the one logit of a sample beside a class that float32 puts just above or below."""
+    bits = torch.arange(-(1 << 15), 1 << 15, dtype=torch.int16).view(1, 1, 256, 256)
+    halves = bits.view(dtype)
+    other = halves.float().roll(1, 3).nan_to_num(0, 0, 0).to(dtype)
+    maps = (torch.cat((halves, other), 1), torch.zeros(1, 1, 256, 256), torch.zeros(1, 2, 256, 256))
+    result = assert_same(maps, stride=1, thing_ids=(), stuff_area=0)
+    assert result.num_segments.item() == 2
+    void = (result.panoptic == -1).sum().item()
+    assert void == halves.isnan().sum().item()
+
+
+@pytest.mark.parametrize("layout", ["channels last", "part of a larger map", "expanded"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_logits_are_read_as_they_lie(layout, dtype):
+    semantic, center, offset = street(seed=9)
+    semantic = semantic.to(dtype)
+    plain = semantic.clone()
+    if layout == "channels last":
+        semantic = semantic.contiguous(memory_format=torch.channels_last)
+    elif layout == "part of a larger map":
+        semantic = torch.nn.functional.pad(semantic, (1, 2, 3, 4))[:, :, 3:-4, 1:-2]
+    else:
+        semantic = plain = semantic[..., :1].expand_as(semantic)
+    assert not semantic.is_contiguous()
+    ours = assert_same((semantic, center, offset), stride=4, thing_ids=THINGS)
+    theirs = panoptic_segmentation(plain.contiguous(), center, offset, stride=4, thing_ids=THINGS)
+    assert torch.equal(ours.panoptic, theirs.panoptic)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_is_read_exactly(dtype):
     maps = [m.to(dtype) for m in street(seed=9)]
     half = panoptic_segmentation(*maps, stride=4, thing_ids=THINGS)

@@ -119,7 +119,7 @@ def test_the_compiled_module_refuses_what_would_crash_it():
     def call(shape=(1, 2, 4, 4), size=(4, 4), stride=1, things=(1,), nms_kernel=3):
         module.panoptic_segmentation(
             *(m.data_ptr() for m in maps),
-            *(shape, size, stride, False, things, 0.1, nms_kernel, 5, 0, 1000, -1, False, 1),
+            *(0, (32, 16, 4, 1), shape, size, stride, False, things, 0.1, nms_kernel, 5, 0, 1000, -1, False, 1),
             *(r.data_ptr() for r in result),
         )
 
