@@ -39,19 +39,19 @@ struct Corners {
     }
 };
 
-// Pixels of a cell, as many as are worked on at a time, row after row.
+// Pixels of a cell, as many as are worked on at a time, row after row. Loops over lanes have a fixed length, to become
+// vectors; lanes beyond the pixels compute something that nobody reads.
 struct Strip {
-    static constexpr int32_t kMost = 64;
-    int32_t y, x, rows, columns;
-    float weight_y[kMost] = {}, weight_x[kMost] = {};
-    float vote_y[kMost] = {}, vote_x[kMost] = {};
-    int32_t instances[kMost] = {};
-    int32_t winner[kMost] = {};  // among the candidates; -1 where a logit is NaN
-    int32_t codes[kMost] = {};
+    static constexpr int32_t kLanes = 16;
+    int32_t y = 0, x = 0, rows = 0, columns = 0;
+    float weight_y[kLanes] = {}, weight_x[kLanes] = {};
+    float vote_y[kLanes] = {}, vote_x[kLanes] = {};
+    int32_t is_thing[kLanes] = {}, instances[kLanes] = {};
+    int32_t has_pixel[kLanes] = {};  // 1 or 0
+    int32_t winner[kLanes] = {};     // among the candidates; -1 where a logit is NaN
+    int32_t codes[kLanes] = {}, parts[kLanes] = {};
 
     int32_t count() const { return rows * columns; }
-    // Whole vectors: what lies beyond the pixels is computed and ignored.
-    int32_t padded_count() const { return (count() + 7) / 8 * 8; }
 };
 
 // What a thread works with.
@@ -200,67 +200,74 @@ struct Grouping {
 
     // The instance of all pixels of a cell that are things, or kMixed.
     PDL_FORCE_INLINE int32_t instance_of_cell(const Span &row, const Span &column, int32_t key) const {
+        if (key < 0) return kMixed;
         const int32_t k = nearest.find_quickly(key);
         return k >= 0 ? k : nearest.find_for_all(votes(row, column));
     }
 
-    PDL_FORCE_INLINE void enter(Strip &strip) const {
-        const float *weight_y = image.rows.weight.data() + strip.y, *weight_x = image.columns.weight.data() + strip.x;
-        if (strip.columns == 4) {  // stride 4: a fixed size becomes one vector
-            for (int32_t r = 0; r < strip.rows; r++)
-                for (int32_t c = 0; c < 4; c++) {
-                    strip.weight_y[4 * r + c] = weight_y[r];
-                    strip.weight_x[4 * r + c] = weight_x[c];
-                }
+    // Turns to `rows` x `columns` pixels of a cell.
+    PDL_FORCE_INLINE void enter(int32_t y, int32_t x, int32_t rows, int32_t columns, Strip &strip) const {
+        strip.y = y;
+        strip.x = x;
+        if (strip.rows != rows || strip.columns != columns)
+            for (int32_t q = 0; q < Strip::kLanes; q++) strip.has_pixel[q] = q < rows * columns;
+        strip.rows = rows;
+        strip.columns = columns;
+        const float *weight_y = image.rows.weight.data() + y, *weight_x = image.columns.weight.data() + x;
+        if (columns == 4 && rows == 4) {  // stride 4: fixed sizes become vectors
+            for (int32_t q = 0; q < 16; q++) {
+                strip.weight_y[q] = weight_y[q / 4];
+                strip.weight_x[q] = weight_x[q % 4];
+            }
             return;
         }
-        for (int32_t r = 0, q = 0; r < strip.rows; r++)
-            for (int32_t c = 0; c < strip.columns; c++, q++) {
+        for (int32_t r = 0, q = 0; r < rows; r++)
+            for (int32_t c = 0; c < columns; c++, q++) {
                 strip.weight_y[q] = weight_y[r];
                 strip.weight_x[q] = weight_x[c];
             }
     }
 
-    // The instances of the pixels of a strip if they are things; -1 where a vote is not finite.
+    // The instances of the pixels of a strip that are things; -1 where a vote is not finite.
     PDL_FORCE_INLINE void find_instances(const Span &row, const Span &column, Strip &strip) const {
         const auto stride = static_cast<float>(image.arguments.stride);
-        const int32_t count = strip.padded_count();
         const auto cast = [&](const float *upper, const float *lower, float *votes) {
             const float corner[4] = {upper[column.lower], upper[column.upper], lower[column.lower],
                                      lower[column.upper]};
-            for (int32_t q = 0; q < count; q++)
+            for (int32_t q = 0; q < Strip::kLanes; q++)
                 votes[q] = bilinear(corner[0], corner[1], corner[2], corner[3], strip.weight_y[q], strip.weight_x[q]);
         };
         cast(offset_y(row.lower), offset_y(row.upper), strip.vote_y);
         cast(offset_x(row.lower), offset_x(row.upper), strip.vote_x);
-        for (int32_t r = 0, q = 0; r < strip.rows; r++)
-            for (int32_t c = 0; c < strip.columns; c++, q++) {
-                strip.vote_y[q] = vote(strip.y + r, strip.vote_y[q], stride);
-                strip.vote_x[q] = vote(strip.x + c, strip.vote_x[q], stride);
-            }
-        nearest.find_tiles(strip.vote_y, strip.vote_x, count, strip.instances);
-        for (int32_t q = 0; q < strip.count(); q++)
-            strip.instances[q] = nearest.find_in_tile(strip.instances[q], strip.vote_y[q], strip.vote_x[q]);
+        const auto add_position = [&](int32_t q, int32_t r, int32_t c) {
+            strip.vote_y[q] = vote(strip.y + r, strip.vote_y[q], stride);
+            strip.vote_x[q] = vote(strip.x + c, strip.vote_x[q], stride);
+        };
+        if (strip.columns == 4)
+            for (int32_t q = 0; q < Strip::kLanes; q++) add_position(q, q / 4, q % 4);
+        else
+            for (int32_t r = 0, q = 0; r < strip.rows; r++)
+                for (int32_t c = 0; c < strip.columns; c++, q++) add_position(q, r, c);
+        nearest.find<Strip::kLanes>(strip.vote_y, strip.vote_x, strip.is_thing, strip.instances);
     }
 
     // Lets the candidates compete for the pixels of a strip; the first of equals wins.
     static PDL_FORCE_INLINE void contest(const Candidates &candidates, Strip &strip) {
-        const int32_t count = strip.padded_count();
         const auto sample = [&](int32_t n, int32_t q) {
             const float *corner = candidates.values[n].value;
             return bilinear(corner[0], corner[1], corner[2], corner[3], strip.weight_y[q], strip.weight_x[q]);
         };
         if (candidates.count == 2 && !candidates.hostile) {
-            for (int32_t q = 0; q < count; q++) strip.winner[q] = sample(1, q) > sample(0, q);
+            for (int32_t q = 0; q < Strip::kLanes; q++) strip.winner[q] = sample(1, q) > sample(0, q);
             return;
         }
-        float best[Strip::kMost];
-        for (int32_t q = 0; q < count; q++) {
+        float best[Strip::kLanes];
+        for (int32_t q = 0; q < Strip::kLanes; q++) {
             best[q] = -std::numeric_limits<float>::infinity();
             strip.winner[q] = 0;
         }
         for (int32_t n = 0; n < candidates.count; n++)
-            for (int32_t q = 0; q < count; q++) {
+            for (int32_t q = 0; q < Strip::kLanes; q++) {
                 const float value = sample(n, q);
                 const bool better = value > best[q];
                 best[q] = better ? value : best[q];
@@ -268,7 +275,7 @@ struct Grouping {
             }
         if (!candidates.hostile) return;
         for (int32_t n = 0; n < candidates.count; n++)
-            for (int32_t q = 0; q < count; q++) {
+            for (int32_t q = 0; q < Strip::kLanes; q++) {
                 const float value = sample(n, q);
                 if (value != value) strip.winner[q] = -1;
             }
@@ -286,19 +293,21 @@ struct Grouping {
         }
     }
 
-    // Counts the pixels of a strip that `belongs` says yes to, all of one code.
-    template <typename Belongs>
-    static PDL_FORCE_INLINE int32_t count_pixels(const Strip &strip, int32_t code, Tally &tally, Belongs belongs) {
-        int32_t area = 0;
-        for (int32_t q = 0; q < strip.count(); q++) area += belongs(q);
-        if (area == 0) return 0;
+    // Counts pixels of a strip, all of one code: those whose code it is in `codes` or, with parts, whose part is `part`.
+    static PDL_FORCE_INLINE void count_pixels(const Strip &strip, const int32_t *values, int32_t value, int32_t code,
+                                              int32_t area, Tally &tally) {
         tally.areas[code] += area;
         Extent &extent = tally.extents[code];
-        if (extent.contains({strip.y, strip.x, strip.y + strip.rows, strip.x + strip.columns})) return area;
+        if (extent.contains({strip.y, strip.x, strip.y + strip.rows, strip.x + strip.columns})) return;
         for (int32_t r = 0, q = 0; r < strip.rows; r++)
             for (int32_t c = 0; c < strip.columns; c++, q++)
-                if (belongs(q)) extent.add({strip.y + r, strip.x + c, strip.y + r + 1, strip.x + c + 1});
-        return area;
+                if (values[q] == value)
+                    extent.add({strip.y + r, strip.x + c, strip.y + r + 1, strip.x + c + 1});
+    }
+
+    PDL_FORCE_INLINE void count_votes(int32_t code, int32_t index, int32_t area, Tally &tally) const {
+        if (code >= codes.classes && code != codes.nothing())
+            tally.votes[(code - codes.classes) * codes.classes + index] += area;
     }
 
     // A strip whose pixels' codes follow from the class alone.
@@ -308,46 +317,76 @@ struct Grouping {
         const int32_t *code_of_candidate = work.code_of_candidate.data();
         if (candidates.count == 2) {
             const int32_t first = code_of_candidate[0], second = code_of_candidate[1];
-            for (int32_t q = 0; q < strip.count(); q++) strip.codes[q] = strip.winner[q] ? second : first;
+            for (int32_t q = 0; q < Strip::kLanes; q++) strip.codes[q] = strip.winner[q] ? second : first;
         } else {
             for (int32_t q = 0; q < strip.count(); q++) strip.codes[q] = code_of_candidate[strip.winner[q]];
         }
         for (int32_t n = 0; n < candidates.count; n++) {
-            const int32_t code = code_of_candidate[n], index = candidates.index[n];
-            const int32_t area =
-                count_pixels(strip, code, tally, [&](int32_t q) { return strip.winner[q] == n ? 1 : 0; });
-            if (area > 0 && code >= codes.classes && code != codes.nothing())
-                tally.votes[(code - codes.classes) * codes.classes + index] += area;
+            int32_t area = 0;
+            for (int32_t q = 0; q < Strip::kLanes; q++) area += (strip.winner[q] == n) & strip.has_pixel[q];
+            if (area == 0) continue;
+            count_pixels(strip, strip.winner, n, code_of_candidate[n], area, tally);
+            count_votes(code_of_candidate[n], candidates.index[n], area, tally);
         }
     }
 
-    // A strip whose pixels need to be looked at one by one, for their instances or for NaN.
-    PDL_FORCE_INLINE void give_codes_one_by_one(Workspace &work, const Span &row, const Span &column, int32_t instance,
-                                                Tally &tally) const {
+    // A strip of one or two classes, whose things are of several instances.
+    PDL_FORCE_INLINE void give_instances(Workspace &work, const Span &row, const Span &column, Tally &tally) const {
         Strip &strip = work.strip;
-        if (codes.centers == 0 || instance >= 0)
-            std::fill(strip.instances, strip.instances + strip.count(), instance);
-        else
-            find_instances(row, column, strip);
-        const Extent box = {strip.y, strip.x, strip.y + strip.rows, strip.x + strip.columns};
-        for (int32_t r = 0, q = 0; r < strip.rows; r++)
-            for (int32_t c = 0; c < strip.columns; c++, q++) {
-                int32_t code = codes.nothing();
-                if (strip.winner[q] >= 0) {
-                    const int32_t index = work.candidates.index[strip.winner[q]];
-                    if (!is_thing(index)) {
-                        code = index;
-                    } else if (strip.instances[q] >= 0) {
-                        code = static_cast<int32_t>(codes.classes) + strip.instances[q];
-                        tally.votes[strip.instances[q] * codes.classes + index]++;
-                    }
-                }
-                strip.codes[q] = code;
-                tally.areas[code]++;
-                Extent &extent = tally.extents[code];
-                if (!extent.contains(box))
-                    extent.add({strip.y + r, strip.x + c, strip.y + r + 1, strip.x + c + 1});
+        const int32_t last = work.candidates.count - 1;
+        const int32_t index[2] = {work.candidates.index[0], work.candidates.index[last]};
+        const int32_t things[2] = {is_thing(index[0]) ? -1 : 0, is_thing(index[1]) ? -1 : 0};
+        const int32_t nothing = codes.nothing();
+        const auto classes = static_cast<int32_t>(codes.classes);
+        for (int32_t q = 0; q < Strip::kLanes; q++) strip.is_thing[q] = strip.winner[q] ? things[1] : things[0];
+        find_instances(row, column, strip);
+        for (int32_t q = 0; q < Strip::kLanes; q++) {
+            const int32_t thing = strip.instances[q] < 0 ? nothing : classes + strip.instances[q];
+            const int32_t stuff = strip.winner[q] ? index[1] : index[0];
+            strip.codes[q] = strip.is_thing[q] ? thing : stuff;
+            strip.parts[q] = strip.has_pixel[q] ? 2 * strip.codes[q] + (strip.winner[q] ? 1 : 0) : -1;
+        }
+        // There are two or three parts mostly: each is counted in one go, and struck out.
+        for (int32_t first = 0; first < strip.count(); first++) {
+            const int32_t part = strip.parts[first];
+            if (part < 0) continue;
+            const int32_t code = part / 2;
+            int32_t area = 0;
+            for (int32_t q = 0; q < Strip::kLanes; q++) {
+                area += strip.parts[q] == part;
+                strip.parts[q] = strip.parts[q] == part ? -1 : strip.parts[q];
             }
+            // The box of all pixels of the code, then of no more: it may have two parts.
+            count_pixels(strip, strip.codes, code, code, area, tally);
+            count_votes(code, index[part % 2], area, tally);
+        }
+    }
+
+    // A strip whose pixels need to be looked at one by one, for there are many classes or NaN.
+    void give_codes_one_by_one(Workspace &work, const Span &row, const Span &column, int32_t instance,
+                               Tally &tally) const {
+        Strip &strip = work.strip;
+        if (codes.centers == 0 || instance >= 0) {
+            std::fill(strip.instances, strip.instances + strip.count(), instance);
+        } else {
+            std::fill(strip.is_thing, strip.is_thing + Strip::kLanes, -1);
+            find_instances(row, column, strip);
+        }
+        for (int32_t q = 0; q < strip.count(); q++) {
+            int32_t code = codes.nothing(), index = 0;
+            if (strip.winner[q] >= 0) {
+                index = work.candidates.index[strip.winner[q]];
+                if (!is_thing(index))
+                    code = index;
+                else if (strip.instances[q] >= 0)
+                    code = static_cast<int32_t>(codes.classes) + strip.instances[q];
+            }
+            strip.codes[q] = code;
+            const int32_t y = strip.y + q / strip.columns, x = strip.x + q % strip.columns;
+            tally.areas[code]++;
+            tally.extents[code].add({y, x, y + 1, x + 1});
+            count_votes(code, index, 1, tally);
+        }
     }
 
     // Codes of a cell's pixels, which are of several classes or instances, into the output map. The candidates are
@@ -367,15 +406,15 @@ struct Grouping {
         }
         Strip &strip = work.strip;
         const int32_t width = column.end - column.begin;
-        const int32_t columns = std::min(width, Strip::kMost), rows = Strip::kMost / columns;
-        for (strip.y = row.begin; strip.y < row.end; strip.y += rows)
-            for (strip.x = column.begin; strip.x < column.end; strip.x += columns) {
-                strip.rows = std::min(rows, row.end - strip.y);
-                strip.columns = std::min(columns, column.end - strip.x);
-                enter(strip);
+        const int32_t columns = std::min(width, Strip::kLanes), rows = Strip::kLanes / columns;
+        for (int32_t y = row.begin; y < row.end; y += rows)
+            for (int32_t x = column.begin; x < column.end; x += columns) {
+                enter(y, x, std::min(rows, row.end - y), std::min(columns, column.end - x), strip);
                 contest(candidates, strip);
                 if (by_class)
                     give_codes(work, tally);
+                else if (candidates.count <= 2 && !candidates.hostile && instance < 0)
+                    give_instances(work, row, column, tally);
                 else
                     give_codes_one_by_one(work, row, column, instance, tally);
                 write_strip(strip);

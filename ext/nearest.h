@@ -34,36 +34,27 @@ class NearestCenter {
 public:
     NearestCenter(const std::vector<Center> &centers, int64_t height, int64_t width, int threads);
 
-    // Numbers of the tiles that votes fall into; -1 outside of all.
-    PDL_FORCE_INLINE void find_tiles(const float *y, const float *x, int32_t count, int32_t *numbers) const {
+    // For the votes that are `wanted` (-1, else 0): index of the nearest centre, the first of several; -1 if the vote is
+    // not finite.
+    template <int32_t kCount>
+    PDL_FORCE_INLINE void find(const float *y, const float *x, const int32_t *wanted, int32_t *found) const {
+        constexpr int32_t kUnknown = -2;
         const auto across = static_cast<int32_t>(tiles_across_);
-        for (int32_t q = 0; q < count; q++) {
+        int32_t tile[kCount];
+        for (int32_t q = 0; q < kCount; q++) {
             const bool inside = (y[q] >= -kMargin) & (x[q] >= -kMargin) & (y[q] < bottom_) & (x[q] < right_);
-            const int32_t i = tile_number(inside ? y[q] : 0.0f), j = tile_number(inside ? x[q] : 0.0f);
-            numbers[q] = inside ? i * across + j : -1;
+            tile[q] = tile_number(y[q], bottom_) * across + tile_number(x[q], right_);
+            found[q] = inside ? 0 : kUnknown;
         }
-    }
-
-    // Index of the centre nearest to a vote in tile `number`, the first of several; -1 if the vote is not finite.
-    PDL_FORCE_INLINE int32_t find_in_tile(int32_t number, float y, float x) const {
-        if (number >= 0 && only_[number] >= 0) return only_[number];
-        if (number < 0) {
-            constexpr float most = std::numeric_limits<float>::max();
-            return std::fabs(y) <= most && std::fabs(x) <= most ? find_among_all(y, x) : -1;
+        int32_t unknown = 0;
+        for (int32_t q = 0; q < kCount; q++) {
+            const int32_t only = only_[tile[q]];
+            found[q] = (found[q] | (only < 0 ? kUnknown : only)) & wanted[q];
+            unknown |= found[q] < 0;
         }
-        const Tile &tile = tiles_[number];
-        if (tile.count > kCapacity) return find_among_all(y, x);
-        float best = std::numeric_limits<float>::infinity();
-        int32_t found = 0;
-        for (int32_t i = 0; i < tile.count; i++) {
-            const int32_t k = tile.index[i];
-            const float distance = squared_distance(y, x, y_[k], x_[k]);
-            if (distance < best) {
-                best = distance;
-                found = k;
-            }
-        }
-        return found;
+        if (!unknown) return;
+        for (int32_t q = 0; q < kCount; q++)
+            if (found[q] < 0) found[q] = find_one(y[q], x[q]);
     }
 
     // The one centre that is nearest to every point of the box; -1 if there is none or it is not quickly known.
@@ -94,6 +85,26 @@ private:
     static constexpr int32_t kCapacity = 7;
     static constexpr float kSide = 16.0f;
     static constexpr float kMargin = 128.0f;  // of tiles around the image
+    // As `find`.
+    PDL_FORCE_INLINE int32_t find_one(float y, float x) const {
+        if (!(y >= -kMargin && x >= -kMargin && y < bottom_ && x < right_)) {
+            constexpr float most = std::numeric_limits<float>::max();
+            return std::fabs(y) <= most && std::fabs(x) <= most ? find_among_all(y, x) : -1;
+        }
+        const Tile &tile = tiles_[tile_number(y, bottom_) * tiles_across_ + tile_number(x, right_)];
+        if (tile.count > kCapacity) return find_among_all(y, x);
+        float best = std::numeric_limits<float>::infinity();
+        int32_t found = 0;
+        for (int32_t i = 0; i < tile.count; i++) {
+            const int32_t k = tile.index[i];
+            const float distance = squared_distance(y, x, y_[k], x_[k]);
+            const bool closer = distance < best;
+            best = closer ? distance : best;
+            found = closer ? k : found;
+        }
+        return found;
+    }
+
     static constexpr float kFarthest = 1e9f;  // a vote beyond it is looked at by itself
     static constexpr int64_t kBlock = 4;      // tiles along a block, blocks along a superblock
 
@@ -102,11 +113,14 @@ private:
         int32_t index[kCapacity];
     };
 
-    // Floor of an exact quotient, so a vote never lands beside its tile.
-    static PDL_FORCE_INLINE int32_t tile_number(float position) {
-        const float tiles = position * (1.0f / kSide);
+    // The tile along an axis of tiles that ends at `end`; of a position beyond them, or NaN, any. Floor of an exact
+    // quotient, so a vote never lands beside its tile.
+    static PDL_FORCE_INLINE int32_t tile_number(float position, float end) {
+        const float after = position > -kMargin ? position : -kMargin;
+        const float tiles = (after < end ? after : end - 1.0f) * (1.0f / kSide);
         const auto truncated = static_cast<int32_t>(tiles);
-        return truncated - (static_cast<float>(truncated) > tiles ? 1 : 0) + static_cast<int32_t>(kMargin / kSide);
+        return truncated - static_cast<int32_t>(static_cast<float>(truncated) > tiles) +
+               static_cast<int32_t>(kMargin / kSide);
     }
     void fill(int64_t tile_y, int64_t tile_x, int64_t side, const std::vector<int32_t> &listed);
     int32_t find_among_all(float y, float x) const;

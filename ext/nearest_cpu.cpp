@@ -120,11 +120,12 @@ PDL_CLONES void NearestCenter::locate(const Votes &upper, const Votes &lower, in
             const float left = smaller(x0[j], x0[j + 1]) - margin, right = larger(x1[j], x1[j + 1]) + margin;
             const bool inside = (reach < kFarthest) & (top >= -kMargin) & (left >= -kMargin) & (bottom < bottom_) &
                                 (right < right_);
-            const int32_t i0 = tile_number(inside ? top : 0.0f), i1 = tile_number(inside ? bottom : 0.0f);
-            const int32_t j0 = tile_number(inside ? left : 0.0f), j1 = tile_number(inside ? right : 0.0f);
+            const int32_t i0 = tile_number(top, bottom_), i1 = tile_number(bottom, bottom_);
+            const int32_t j0 = tile_number(left, right_), j1 = tile_number(right, right_);
             const int32_t down = i1 - i0, along = j1 - j0;
-            const int32_t key = (i0 * across + j0) * 4 + down * 2 + along;
-            keys[begin + j] = inside & (down <= 1) & (along <= 1) ? key : -1;
+            // All bits or none, not a branch, or the loop would not be vectorised.
+            const int32_t refused = -static_cast<int32_t>(!inside | (down > 1) | (along > 1));
+            keys[begin + j] = ((i0 * across + j0) * 4 + down * 2 + along) | refused;
         }
     }
 }
@@ -147,7 +148,8 @@ int32_t NearestCenter::find_for_all(const Box &box) const {
     const auto y0 = static_cast<float>(box.y0), y1 = static_cast<float>(box.y1);
     const auto x0 = static_cast<float>(box.x0), x1 = static_cast<float>(box.x1);
     if (!(y0 >= -kMargin && x0 >= -kMargin && y1 < bottom_ && x1 < right_)) return -1;
-    const int64_t i0 = tile_number(y0), i1 = tile_number(y1), j0 = tile_number(x0), j1 = tile_number(x1);
+    const int64_t i0 = tile_number(y0, bottom_), i1 = tile_number(y1, bottom_);
+    const int64_t j0 = tile_number(x0, right_), j1 = tile_number(x1, right_);
     if (i1 - i0 > 1 || j1 - j0 > 1) return -1;
     const Tile &first = tiles_[i0 * tiles_across_ + j0];
     if (first.count > kCapacity) return -1;
