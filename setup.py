@@ -85,6 +85,7 @@ cpu = Extension(
         "ext/panoptic_cpu.cpp",
         "ext/probability_cpu.cpp",
         "ext/semantic_cpu.cpp",
+        "ext/targets_cpu.cpp",
     ],
     depends=[str(path) for path in sorted(Path("ext").glob("*.h"))],
     include_dirs=["ext"],

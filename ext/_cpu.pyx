@@ -71,6 +71,38 @@ cdef extern from "panoptic.h" nogil:
         int64_t capacity, int32_t *pairs, int64_t *counts, int64_t *found
     )
 
+    ctypedef struct pdl_segment:
+        pass
+
+    ctypedef struct pdl_targets_arguments:
+        const void *panoptic
+        int64_t id_bytes
+        int64_t height
+        int64_t width
+        const pdl_segment *segments
+        int64_t count
+        const float *gaussian
+        int64_t reach
+        int64_t ignore_label
+        int64_t small_instance_area
+        float small_instance_weight
+        int32_t ignore_stuff_in_offset
+        int32_t ignore_crowd_in_semantic
+        int32_t crowd_as_instance
+        int32_t threads
+
+    ctypedef struct pdl_targets_results:
+        int64_t *sem_seg
+        float *center
+        float *offset
+        float *sem_seg_weights
+        float *center_weights
+        float *offset_weights
+        double *centers
+        uint8_t *is_instance
+
+    int pdl_panoptic_targets_cpu(const pdl_targets_arguments *arguments, const pdl_targets_results *results)
+
 
 ABI_VERSION = PDL_ABI_VERSION
 
@@ -195,3 +227,62 @@ def pair_counts(
         )
     raise_for(status)
     return found
+
+
+def panoptic_targets(
+    uintptr_t panoptic,
+    int64_t id_bytes,
+    tuple shape,
+    uintptr_t segments,
+    int64_t count,
+    uintptr_t gaussian,
+    int64_t reach,
+    int64_t ignore_label,
+    bint ignore_stuff_in_offset,
+    int64_t small_instance_area,
+    float small_instance_weight,
+    bint ignore_crowd_in_semantic,
+    bint crowd_as_instance,
+    int32_t threads,
+    uintptr_t sem_seg,
+    uintptr_t center,
+    uintptr_t offset,
+    uintptr_t sem_seg_weights,
+    uintptr_t center_weights,
+    uintptr_t offset_weights,
+    uintptr_t centers,
+    uintptr_t is_instance,
+):
+    """Addresses of contiguous arrays as in panoptic.h; `shape` is that of the map, (H,W)."""
+    cdef pdl_targets_arguments arguments
+    cdef pdl_targets_results results
+    cdef int status
+    check_addresses((
+        panoptic, segments, gaussian, sem_seg, center, offset, sem_seg_weights, center_weights,
+        offset_weights, centers, is_instance,
+    ))
+    arguments.panoptic = <const void *>panoptic
+    arguments.id_bytes = id_bytes
+    arguments.height, arguments.width = shape
+    arguments.segments = <const pdl_segment *>segments
+    arguments.count = count
+    arguments.gaussian = <const float *>gaussian
+    arguments.reach = reach
+    arguments.ignore_label = ignore_label
+    arguments.small_instance_area = small_instance_area
+    arguments.small_instance_weight = small_instance_weight
+    arguments.ignore_stuff_in_offset = ignore_stuff_in_offset
+    arguments.ignore_crowd_in_semantic = ignore_crowd_in_semantic
+    arguments.crowd_as_instance = crowd_as_instance
+    arguments.threads = threads
+    results.sem_seg = <int64_t *>sem_seg
+    results.center = <float *>center
+    results.offset = <float *>offset
+    results.sem_seg_weights = <float *>sem_seg_weights
+    results.center_weights = <float *>center_weights
+    results.offset_weights = <float *>offset_weights
+    results.centers = <double *>centers
+    results.is_instance = <uint8_t *>is_instance
+    with nogil:
+        status = pdl_panoptic_targets_cpu(&arguments, &results)
+    raise_for(status)

@@ -6,7 +6,7 @@
 #include <stdint.h>
 
 /* Raised with every change of this file; panodeeplab/ops/_library.py has the same number. */
-#define PDL_ABI_VERSION 2
+#define PDL_ABI_VERSION 3
 
 #define PDL_OK 0
 #define PDL_INVALID_ARGUMENT 1
@@ -70,6 +70,42 @@ int pdl_panoptic_segmentation_cpu(const pdl_panoptic_arguments *arguments, const
  * hold them, `pairs` (found, 2) and `counts` (found,) are written in ascending order, else neither is. */
 int pdl_pair_counts_cpu(const int32_t *first, const int32_t *second, int64_t pixels, int32_t threads,
                         int64_t capacity, int32_t *pairs, int64_t *counts, int64_t *found);
+
+typedef struct {
+    int64_t id, category, is_thing, is_crowd;
+} pdl_segment;
+
+typedef struct {
+    const void *panoptic; /* (height, width) ids */
+    int64_t id_bytes;     /* of each: 4 or 8, signed */
+    int64_t height;
+    int64_t width;
+    const pdl_segment *segments; /* (count,); an id that none has is void */
+    int64_t count;
+    const float *gaussian; /* (2 * reach + 1, 2 * reach + 1), drawn with its middle on each center */
+    int64_t reach;
+    int64_t ignore_label;
+    int64_t small_instance_area;
+    float small_instance_weight;
+    int32_t ignore_stuff_in_offset;
+    int32_t ignore_crowd_in_semantic;
+    int32_t crowd_as_instance;
+    int32_t threads;
+} pdl_targets_arguments;
+
+/* Every array is written in full. */
+typedef struct {
+    int64_t *sem_seg;       /* (height, width) */
+    float *center;          /* (height, width) */
+    float *offset;          /* (2, height, width) */
+    float *sem_seg_weights; /* (height, width) */
+    float *center_weights;  /* (height, width) */
+    float *offset_weights;  /* (height, width) */
+    double *centers;        /* (count, 2) mean position of a segment's pixels; 0 without any */
+    uint8_t *is_instance;   /* (count,) */
+} pdl_targets_results;
+
+int pdl_panoptic_targets_cpu(const pdl_targets_arguments *arguments, const pdl_targets_results *results);
 
 #ifdef __cplusplus
 }

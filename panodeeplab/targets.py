@@ -11,10 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+import panodeeplab.ops  # noqa: F401 - registers torch.ops.panodeeplab.panoptic_targets
 from panodeeplab.data.sample import Segment
-
-# Up to this id a table indexed by id is faster than a search, and small.
-_MAX_TABLE_ID = 1 << 17
 
 
 class PanopticTargets(NamedTuple):
@@ -47,30 +45,12 @@ def _gaussian(sigma: int) -> np.ndarray:
     return np.exp(-(axis**2 + axis[:, None] ** 2) / (2 * sigma**2)).astype(np.float32)
 
 
-def _segment_index(panoptic: np.ndarray, ids: np.ndarray) -> np.ndarray:
-    """Position of each pixel's id in `ids`, or len(ids) where the id is not listed."""
-    void = len(ids)
-    if void == 0:
-        return np.zeros(panoptic.shape, np.int64)
-    low, high = int(panoptic.min(initial=0)), int(panoptic.max(initial=0))
-    if low >= 0 and max(high, int(ids.max())) <= _MAX_TABLE_ID:
-        table = np.full(max(high, int(ids.max())) + 1, void, np.int64)
-        table[ids] = np.arange(void)
-        return table[panoptic]
-    order = np.argsort(ids)
-    place = np.searchsorted(ids[order], panoptic).clip(max=void - 1)
-    return np.where(ids[order][place] == panoptic, order[place], void)
-
-
-def _stamp(center: np.ndarray, y: int, x: int, sigma: int) -> None:
-    """Draw a Gaussian at (y, x), keeping the larger value where two overlap."""
-    height, width = center.shape
-    reach = 3 * sigma + 1
-    top, bottom = max(0, y - reach), min(height, y + reach + 1)
-    left, right = max(0, x - reach), min(width, x + reach + 1)
-    patch = _gaussian(sigma)[top - y + reach : bottom - y + reach, left - x + reach : right - x + reach]
-    window = center[top:bottom, left:right]
-    np.maximum(window, patch, out=window)
+def _as_tensor(panoptic: np.ndarray) -> Tensor:
+    """The map as a tensor, without a copy where torch can read its memory as it is."""
+    narrow = np.can_cast(panoptic.dtype, np.int32)
+    panoptic = np.ascontiguousarray(panoptic, np.int32 if narrow else np.int64)
+    # torch warns of memory that is not to be written, though nothing writes to it.
+    return torch.from_numpy(panoptic if panoptic.flags.writeable else panoptic.copy())
 
 
 def panoptic_targets(
@@ -110,65 +90,39 @@ def panoptic_targets(
 
     Source: Panoptic-DeepLab (Cheng et al., CVPR 2020), section 3.2; values of Detectron2's target generator.
     """
-    if isinstance(panoptic, Tensor):
-        panoptic = panoptic.numpy()
-    if panoptic.ndim != 2 or panoptic.dtype.kind not in "iu":
+    whole = (
+        not (panoptic.is_floating_point() or panoptic.is_complex() or panoptic.dtype == torch.bool)
+        if isinstance(panoptic, Tensor)
+        else panoptic.dtype.kind in "iu"
+    )
+    if panoptic.ndim != 2 or not whole:
         raise ValueError(
-            f"panoptic must be an (H, W) integer map, got shape {panoptic.shape} of {panoptic.dtype}"
+            f"panoptic must be an (H, W) integer map, got shape {tuple(panoptic.shape)} of {panoptic.dtype}"
         )
     if sigma < 1:
         raise ValueError(f"sigma must be at least 1 pixel, got {sigma}")
-    ids = np.array([segment["id"] for segment in segments_info], np.int64)
-    if len(np.unique(ids)) != len(ids):
-        values, counts = np.unique(ids, return_counts=True)
+    segments = np.array(
+        [
+            (s["id"], s["category_id"], s["category_id"] in thing_ids, bool(s["iscrowd"]))
+            for s in segments_info
+        ],
+        np.int64,
+    ).reshape(-1, 4)
+    if len({s["id"] for s in segments_info}) != len(segments):
+        values, counts = np.unique(segments[:, 0], return_counts=True)
         raise ValueError(f"segments_info lists an id twice: {values[counts > 1].tolist()}")
 
-    height, width = panoptic.shape
-    count = len(ids)
-    # One more entry than segments: the last stands for void.
-    category = np.full(count + 1, ignore_label, np.int64)
-    crowd = np.ones(count + 1, bool)
-    thing = np.zeros(count + 1, bool)
-    for k, segment in enumerate(segments_info):
-        category[k] = segment["category_id"]
-        crowd[k] = bool(segment["iscrowd"])
-        thing[k] = segment["category_id"] in thing_ids
-    void = np.arange(count + 1) == count
-
-    index = _segment_index(panoptic, ids)
-    flat = index.ravel()
-    area = np.bincount(flat, minlength=count + 1)
-    instance = thing & (area > 0) & (~crowd | crowd_as_instance)
-    rows = np.arange(height, dtype=np.float64)
-    columns = np.arange(width, dtype=np.float64)
-    # Sums of whole numbers below 2^53 are exact, so the means are the correctly rounded ones in any order.
-    sum_y = np.bincount(flat, np.repeat(rows, width), minlength=count + 1)
-    sum_x = np.bincount(flat, np.tile(columns, height), minlength=count + 1)
-    center_y, center_x = sum_y / np.maximum(area, 1), sum_x / np.maximum(area, 1)
-
-    center = np.zeros((height, width), np.float32)
-    for k in np.flatnonzero(instance):
-        _stamp(center, round(float(center_y[k])), round(float(center_x[k])), sigma)
-
-    on_instance = instance[index]
-    # Single precision before the difference, as the reference does: equal to it in every bit.
-    y32, x32 = center_y.astype(np.float32), center_x.astype(np.float32)
-    offset = np.stack(
-        [y32[index] - rows[:, None].astype(np.float32), x32[index] - columns.astype(np.float32)]
+    if not isinstance(panoptic, Tensor):
+        panoptic = _as_tensor(panoptic)
+    *maps, centers, is_instance = torch.ops.panodeeplab.panoptic_targets(
+        panoptic,
+        torch.from_numpy(segments).to(panoptic.device),
+        torch.from_numpy(_gaussian(sigma)).to(panoptic.device),
+        ignore_label,
+        ignore_stuff_in_offset,
+        small_instance_area,
+        small_instance_weight,
+        ignore_crowd_in_semantic,
+        crowd_as_instance,
     )
-    offset *= on_instance
-
-    small = instance & (area < small_instance_area)
-    offset_counts = ~crowd & (thing | (not ignore_stuff_in_offset))
-    label = np.where(crowd & ignore_crowd_in_semantic & ~void, ignore_label, category)
-    return PanopticTargets(
-        sem_seg=torch.from_numpy(label[index]),
-        center=torch.from_numpy(center),
-        offset=torch.from_numpy(offset),
-        sem_seg_weights=torch.from_numpy(
-            np.where(small, np.float32(small_instance_weight), np.float32(1))[index]
-        ),
-        center_weights=torch.from_numpy((~crowd).astype(np.float32)[index][None]),
-        offset_weights=torch.from_numpy(offset_counts.astype(np.float32)[index][None]),
-        center_points=torch.from_numpy(np.stack([center_y[instance], center_x[instance]], axis=1)),
-    )
+    return PanopticTargets(*maps, center_points=centers[is_instance])

@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from panodeeplab.ops import reference_targets
 from panodeeplab.targets import panoptic_targets
 
 THINGS = (11, 12, 13, 14, 15, 16, 17, 18)
@@ -19,6 +20,14 @@ OPTIONS = (
     "small_instance_weight",
     "ignore_crowd_in_semantic",
 )
+
+
+@pytest.fixture(params=["chosen", "reference"], scope="module", autouse=True)
+def _every_test_with_both_backends(request):
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "reference":
+            patch.setattr(torch.ops.panodeeplab, "panoptic_targets", reference_targets.panoptic_targets)
+        yield
 
 
 def _scene():
@@ -134,6 +143,7 @@ def test_each_instance_has_its_centre_and_offsets(size, count, seed, high_ids, s
     [
         (np.zeros((2, 2, 2), np.int32), {}, r"panoptic must be an \(H, W\)"),
         (np.zeros((2, 2), np.float32), {}, "float32"),
+        (torch.zeros((2, 2), dtype=torch.bool), {}, r"shape \(2, 2\) of torch.bool"),
         (np.zeros((2, 2), np.int32), {"sigma": 0}, "sigma"),
     ],
 )
@@ -146,3 +156,54 @@ def test_an_id_listed_twice():
     segment = {"id": 5, "category_id": 0, "iscrowd": 0}
     with pytest.raises(ValueError, match=r"twice: \[5\]"):
         panoptic_targets(np.zeros((2, 2), np.int32), [segment, segment], thing_ids=THINGS)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.uint16, np.uint32, np.int64, ">i4"])
+def test_any_integers(dtype):
+    """As a map of int32 gives, from NumPy or, where there is such a tensor, from torch."""
+    panoptic, segments = _scene()
+    segments[1]["id"] = 250
+    panoptic[panoptic == 26000] = 250
+    expected = panoptic_targets(panoptic, segments, thing_ids=THINGS)
+    given = panoptic.astype(dtype)
+    for one in [given] if dtype == ">i4" else [given, torch.from_numpy(given)]:
+        targets = panoptic_targets(one, segments, thing_ids=THINGS)
+        assert all(map(torch.equal, targets, expected))
+
+
+@pytest.mark.parametrize("change", ["flipped", "transposed", "every other", "read-only"])
+def test_any_layout(change):
+    panoptic, segments = _scene()
+    view = {
+        "flipped": panoptic[::-1, ::-1],
+        "transposed": panoptic.T,
+        "every other": panoptic[::2, 1::2],
+        "read-only": panoptic,
+    }[change]
+    if change == "read-only":
+        view.flags.writeable = False
+    expected = panoptic_targets(view.copy(), segments, thing_ids=THINGS, sigma=2)
+    targets = panoptic_targets(view, segments, thing_ids=THINGS, sigma=2)
+    assert all(map(torch.equal, targets, expected))
+
+
+def test_centers_come_in_the_order_of_segments():
+    panoptic, segments = _scene()
+    panoptic[0, :3] = 5
+    segments = [
+        {"id": 9, "category_id": 13, "iscrowd": 0},  # without a pixel
+        *segments,
+        {"id": 5, "category_id": 12, "iscrowd": 0},
+    ]
+    points = panoptic_targets(panoptic, segments, thing_ids=THINGS).center_points
+    assert points.tolist() == [[2.5, 6.5], [0, 1]]
+    again = panoptic_targets(panoptic, segments[::-1], thing_ids=THINGS).center_points
+    assert torch.equal(again, points.flip(0))
+
+
+def test_a_map_without_segments_is_void():
+    targets = panoptic_targets(np.ones((3, 4), np.int32), [], thing_ids=THINGS, ignore_label=7)
+    assert (targets.sem_seg == 7).all()
+    assert (targets.sem_seg_weights == 1).all()
+    assert not torch.cat((targets.center[None], targets.offset, targets.center_weights)).any()
+    assert targets.center_points.shape == (0, 2)

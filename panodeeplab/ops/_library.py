@@ -10,9 +10,9 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
-from panodeeplab.ops import reference
+from panodeeplab.ops import reference, reference_targets
 
-ABI_VERSION = 2  # PDL_ABI_VERSION of ext/panoptic.h
+ABI_VERSION = 3  # PDL_ABI_VERSION of ext/panoptic.h
 
 # PDL_FLOAT32, PDL_FLOAT16 and PDL_BFLOAT16 of ext/panoptic.h.
 _TYPES = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2}
@@ -27,6 +27,13 @@ _LIBRARY.define(
     "Tensor num_segments)"
 )
 _LIBRARY.define("pair_counts(Tensor first, Tensor second) -> (Tensor pairs, Tensor counts)")
+_LIBRARY.define(
+    "panoptic_targets(Tensor panoptic, Tensor segments, Tensor gaussian, int ignore_label, "
+    "bool ignore_stuff_in_offset, int small_instance_area, float small_instance_weight, "
+    "bool ignore_crowd_in_semantic, bool crowd_as_instance) -> "
+    "(Tensor sem_seg, Tensor center, Tensor offset, Tensor sem_seg_weights, Tensor center_weights, "
+    "Tensor offset_weights, Tensor centers, Tensor is_instance)"
+)
 
 
 def _empty_result(semantic: Tensor, height: int, width: int, top_k: int) -> tuple[Tensor, ...]:
@@ -74,6 +81,39 @@ def _(
 def _(first, second):
     pairs = torch.library.get_ctx().new_dynamic_size()
     return first.new_empty((pairs, 2)), first.new_empty((pairs,), dtype=torch.int64)
+
+
+def _empty_targets(panoptic: Tensor, segments: Tensor) -> tuple[Tensor, ...]:
+    (height, width), count = panoptic.shape, segments.shape[0]
+
+    def empty(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+        return torch.empty(shape, dtype=dtype, device=panoptic.device)
+
+    return (
+        empty(height, width, dtype=torch.int64),
+        empty(height, width),
+        empty(2, height, width),
+        empty(height, width),
+        empty(1, height, width),
+        empty(1, height, width),
+        empty(count, 2, dtype=torch.float64),
+        empty(count, dtype=torch.bool),
+    )
+
+
+@torch.library.register_fake("panodeeplab::panoptic_targets", lib=_LIBRARY)
+def _(
+    panoptic,
+    segments,
+    gaussian,
+    ignore_label,
+    ignore_stuff_in_offset,
+    small_instance_area,
+    small_instance_weight,
+    ignore_crowd_in_semantic,
+    crowd_as_instance,
+):
+    return _empty_targets(panoptic, segments)
 
 
 def _load_compiled() -> ModuleType | None:
@@ -186,6 +226,31 @@ def _pair_counts_cpu(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
     return torch.empty((0, 2), dtype=torch.int32), torch.empty((0,), dtype=torch.int64)
 
 
+def _panoptic_targets_cpu(
+    panoptic: Tensor, segments: Tensor, gaussian: Tensor, *options: float
+) -> tuple[Tensor, ...]:
+    if panoptic.numel() == 0 or len(segments) == 0:
+        # Without memory there is no address to hand over.
+        return reference_targets.panoptic_targets(panoptic, segments, gaussian, *options)
+    if panoptic.dtype not in (torch.int32, torch.int64):
+        panoptic = panoptic.to(torch.int64)
+    panoptic, segments, gaussian = panoptic.contiguous(), segments.contiguous(), gaussian.contiguous()
+    result = _empty_targets(panoptic, segments)
+    _COMPILED.panoptic_targets(
+        panoptic.data_ptr(),
+        panoptic.element_size(),
+        tuple(panoptic.shape),
+        segments.data_ptr(),
+        len(segments),
+        gaussian.data_ptr(),
+        len(gaussian) // 2,
+        *options,
+        torch.get_num_threads(),
+        *(x.data_ptr() for x in result),
+    )
+    return result
+
+
 for _key in ("CPU", "CUDA", "XPU", "MPS"):
     _on_cpu = _key == "CPU" and _COMPILED is not None
     _LIBRARY.impl(
@@ -194,3 +259,8 @@ for _key in ("CPU", "CUDA", "XPU", "MPS"):
         _key,
     )
     _LIBRARY.impl("pair_counts", _pair_counts_cpu if _on_cpu else reference.pair_counts, _key)
+    _LIBRARY.impl(
+        "panoptic_targets",
+        _panoptic_targets_cpu if _on_cpu else reference_targets.panoptic_targets,
+        _key,
+    )

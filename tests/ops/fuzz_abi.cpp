@@ -175,6 +175,83 @@ void count_once(uint64_t seed) {
     }
 }
 
+struct Targets {
+    std::vector<int64_t> sem_seg;
+    std::vector<float> center, offset, sem_seg_weights, center_weights, offset_weights;
+    std::vector<double> centers;
+    std::vector<uint8_t> is_instance;
+
+    explicit Targets(const pdl_targets_arguments &a)
+        : sem_seg(a.height * a.width, 12345),
+          center(sem_seg.size(), -1.0f),
+          offset(sem_seg.size() * 2, NAN),
+          sem_seg_weights(sem_seg.size(), NAN),
+          center_weights(sem_seg.size(), NAN),
+          offset_weights(sem_seg.size(), NAN),
+          centers(a.count * 2, NAN),
+          is_instance(a.count, 2) {}
+
+    pdl_targets_results pointers() {
+        return {sem_seg.data(),        center.data(),         offset.data(),  sem_seg_weights.data(),
+                center_weights.data(), offset_weights.data(), centers.data(), is_instance.data()};
+    }
+
+    // Also fails where something has not been written, as NaN is unlike itself.
+    bool equals(const Targets &o) const {
+        return sem_seg == o.sem_seg && center == o.center && offset == o.offset &&
+               sem_seg_weights == o.sem_seg_weights && center_weights == o.center_weights &&
+               offset_weights == o.offset_weights && centers == o.centers && is_instance == o.is_instance;
+    }
+};
+
+void make_targets_once(uint64_t seed) {
+    Random random(seed);
+    pdl_targets_arguments a{};
+    const bool large = chance(random, 0.03);
+    a.height = large ? whole(random, 200, 700) : whole(random, 0, 40);
+    a.width = large ? whole(random, 200, 700) : whole(random, 0, 70);
+    a.count = chance(random, 0.1) ? whole(random, 0, 2000) : whole(random, 0, 20);
+    a.reach = whole(random, 0, 40);
+    a.ignore_label = 255;
+    a.small_instance_area = chance(random, 0.1) ? INT64_MIN : whole(random, 0, 100);
+    a.small_instance_weight = 3.0f;
+    a.ignore_stuff_in_offset = chance(random, 0.5);
+    a.ignore_crowd_in_semantic = chance(random, 0.5);
+    a.crowd_as_instance = chance(random, 0.5);
+    const int64_t spread = chance(random, 0.3) ? INT32_MAX : a.count + 2;
+    std::vector<pdl_segment> segments(a.count);
+    for (pdl_segment &segment : segments)  // here and there an id twice, which must do no harm
+        segment = {whole(random, -spread, spread), whole(random, 0, 18), chance(random, 0.6), chance(random, 0.2)};
+    const std::vector<float> gaussian((2 * a.reach + 1) * (2 * a.reach + 1), 0.5f);
+    const int64_t run = whole(random, 0, 40);
+    std::vector<int64_t> wide(a.height * a.width);
+    for (size_t i = 0; i < wide.size(); i++) {
+        const bool listed = a.count > 0 && chance(random, 0.8);
+        wide[i] = i > 0 && whole(random, 0, run) ? wide[i - 1]
+                  : listed                       ? segments[whole(random, 0, a.count - 1)].id
+                                                 : whole(random, -spread, spread);
+    }
+    const std::vector<int32_t> narrow(wide.begin(), wide.end());
+    a.segments = segments.data();
+    a.gaussian = gaussian.data();
+
+    Targets one(a), several(a);
+    a.panoptic = wide.data();
+    a.id_bytes = 8;
+    a.threads = 1;
+    const pdl_targets_results of_one = one.pointers(), of_several = several.pointers();
+    if (pdl_panoptic_targets_cpu(&a, &of_one) != PDL_OK) fail(seed, "refused good arguments");
+    a.panoptic = narrow.data();
+    a.id_bytes = 4;
+    a.threads = static_cast<int32_t>(whole(random, 2, 9));
+    if (pdl_panoptic_targets_cpu(&a, &of_several) != PDL_OK) fail(seed, "refused good arguments");
+    if (!one.equals(several)) fail(seed, "threads or the width of ids change the targets");
+    for (const float value : one.center)
+        if (value != 0.0f && value != 0.5f) fail(seed, "a heatmap value that was never drawn");
+    a.id_bytes = 2;
+    if (pdl_panoptic_targets_cpu(&a, &of_one) != PDL_INVALID_ARGUMENT) fail(seed, "took bad arguments");
+}
+
 }  // namespace
 
 // fuzz_abi SECONDS [FIRST_SEED]
@@ -187,6 +264,7 @@ int main(int argc, char **argv) {
         segment_once(seed);
         refuse_once(seed);
         count_once(seed);
+        make_targets_once(seed);
         seed++;
     }
     std::printf("%llu seeds, nothing to report\n", static_cast<unsigned long long>(seed - first));
