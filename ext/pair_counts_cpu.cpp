@@ -25,8 +25,36 @@ uint64_t key_of(int32_t first, int32_t second) {
 
 int32_t value_of(uint32_t half) { return static_cast<int32_t>(half ^ 0x80000000u); }
 
+// Ascending by key, a digit at a time from the lowest; digits that all keys share cost nothing.
+void radix_sort(std::vector<Entry> &entries) {
+    constexpr int kDigitBits = 11;
+    constexpr uint64_t kDigits = uint64_t{1} << kDigitBits;
+    uint64_t differ = 0;
+    for (const Entry &entry : entries) differ |= entry.key ^ entries[0].key;
+    std::vector<Entry> other(entries.size());
+    std::vector<size_t> places(kDigits);
+    for (int shift = 0; shift < 64; shift += kDigitBits) {
+        if (((differ >> shift) & (kDigits - 1)) == 0) continue;
+        const auto digit = [shift](const Entry &entry) { return (entry.key >> shift) & (kDigits - 1); };
+        std::fill(places.begin(), places.end(), 0);
+        for (const Entry &entry : entries) places[digit(entry)]++;
+        size_t before = 0;
+        for (size_t &place : places) {
+            const size_t count = place;
+            place = before;
+            before += count;
+        }
+        for (const Entry &entry : entries) other[places[digit(entry)]++] = entry;
+        entries.swap(other);
+    }
+}
+
 void sort_and_sum(std::vector<Entry> &entries) {
-    std::sort(entries.begin(), entries.end(), [](const Entry &a, const Entry &b) { return a.key < b.key; });
+    constexpr size_t kFew = 4096;  // below it, the passes over digits cost more than they save
+    if (entries.size() < kFew)
+        std::sort(entries.begin(), entries.end(), [](const Entry &a, const Entry &b) { return a.key < b.key; });
+    else
+        radix_sort(entries);
     size_t used = 0;
     for (const Entry &entry : entries) {
         if (used > 0 && entries[used - 1].key == entry.key)

@@ -56,20 +56,24 @@ def _check_maps(semantic: Tensor, center: Tensor, offset: Tensor) -> None:
     for name, x, channels in (("semantic", semantic, "C"), ("center", center, 1), ("offset", offset, 2)):
         if not isinstance(x, Tensor):
             raise ValueError(f"{name} is a {type(x).__name__}, wanted a tensor (N,{channels},h,w)")
-        if x.dim() != 4 or (channels != "C" and x.shape[1] != channels):
-            raise ValueError(f"{name} has shape {tuple(x.shape)}, wanted (N,{channels},h,w)")
+        shape = x.shape
+        if len(shape) != 4 or (channels != "C" and shape[1] != channels):
+            raise ValueError(f"{name} has shape {tuple(shape)}, wanted (N,{channels},h,w)")
         if x.dtype not in _FLOATS:
             raise ValueError(f"{name} is {x.dtype}, wanted float32, float16 or bfloat16")
+        if x is semantic:
+            batch, classes, height, width = shape
+            continue
         if x.device != semantic.device:
             raise ValueError(f"{name} is on {x.device}, wanted the device of semantic, {semantic.device}")
-        if x.shape[0] != semantic.shape[0] or x.shape[2:] != semantic.shape[2:]:
+        if shape[0] != batch or shape[2] != height or shape[3] != width:
             raise ValueError(
-                f"{name} has shape {tuple(x.shape)}, wanted N, h and w of semantic, {tuple(semantic.shape)}"
+                f"{name} has shape {tuple(shape)}, wanted N, h and w of semantic, {tuple(semantic.shape)}"
             )
-    if min(semantic.shape[1:]) < 1:
+    if classes < 1 or height < 1 or width < 1:
         raise ValueError(f"semantic has shape {tuple(semantic.shape)}, wanted C, h and w of at least 1")
-    if semantic.shape[1] > _MAX_CLASSES:
-        raise ValueError(f"semantic has {semantic.shape[1]} classes, wanted at most {_MAX_CLASSES}")
+    if classes > _MAX_CLASSES:
+        raise ValueError(f"semantic has {classes} classes, wanted at most {_MAX_CLASSES}")
 
 
 def _check_int(name: str, value: int, least: int, most: int) -> None:
@@ -80,20 +84,26 @@ def _check_int(name: str, value: int, least: int, most: int) -> None:
 def _output_size(
     low: tuple[int, int], stride: int, align_corners: bool, output_size: tuple[int, int] | None
 ) -> tuple[int, int]:
-    full = tuple((n - 1) * stride + 1 if align_corners else n * stride for n in low)
-    size = full if output_size is None else tuple(output_size)
-    if len(size) != 2 or not all(
-        isinstance(n, int) and 1 <= n <= m for n, m in zip(size, full, strict=False)
-    ):
+    less = stride - 1 if align_corners else 0
+    full = (low[0] * stride - less, low[1] * stride - less)
+    if output_size is None:
+        height, width = full
+    else:
+        size = tuple(output_size)
+        # Under torch.export a size may be a symbol.
+        if len(size) != 2 or not all(
+            isinstance(n, (int, torch.SymInt)) and 1 <= n <= m for n, m in zip(size, full, strict=True)
+        ):
+            raise ValueError(
+                f"output_size is {output_size}, wanted (H,W) from (1, 1) to the upsampled size {full}"
+            )
+        height, width = size
+    if height > _MAX_SIDE or width > _MAX_SIDE or height * width > _INT32_MAX:
         raise ValueError(
-            f"output_size is {output_size}, wanted (H,W) from (1, 1) to the upsampled size {full}"
-        )
-    if max(size) > _MAX_SIDE or size[0] * size[1] > _INT32_MAX:
-        raise ValueError(
-            f"the output would be {size[0]} x {size[1]}, wanted sides of at most {_MAX_SIDE} "
+            f"the output would be {height} x {width}, wanted sides of at most {_MAX_SIDE} "
             f"and at most {_INT32_MAX} pixels: lower stride or output_size"
         )
-    return size
+    return height, width
 
 
 def _check_labels(
@@ -110,9 +120,9 @@ def _check_labels(
             f"label_divisor is {label_divisor}, wanted at least top_k, {top_k}: "
             "instance numbers could reach the ids of the next class"
         )
-    largest = max(
-        (c * label_divisor + (top_k - 1 if c in thing_ids else 0) for c in range(classes)), default=0
-    )
+    largest = (classes - 1) * label_divisor
+    if thing_ids:
+        largest = max(largest, max(thing_ids) * label_divisor + top_k - 1)
     if largest > _INT32_MAX:
         raise ValueError(
             f"label_divisor is {label_divisor}, wanted one that keeps ids of {classes} classes within int32; "
@@ -191,9 +201,9 @@ def panoptic_segmentation(
     _check_labels(semantic.shape[1], thing_ids, top_k, label_divisor, void_label)
     return PanopticOutput(
         *torch.ops.panodeeplab.panoptic_segmentation(
-            semantic.detach(),
-            center.detach(),
-            offset.detach(),
+            semantic.detach() if semantic.requires_grad else semantic,
+            center.detach() if center.requires_grad else center,
+            offset.detach() if offset.requires_grad else offset,
             stride,
             align_corners,
             height,
