@@ -195,7 +195,8 @@ def panoptic_segmentation(
         raise ValueError(f"nms_kernel is {nms_kernel}, wanted an odd number")
     _check_int("top_k", top_k, 1, _INT32_MAX - _MAX_CLASSES)
     _check_int("stuff_area", stuff_area, 0, _INT32_MAX)
-    if not isinstance(center_threshold, (int, float)) or not math.isfinite(center_threshold):
+    # Compared, as torch.compile cannot trace math.isfinite.
+    if not isinstance(center_threshold, (int, float)) or not -math.inf < center_threshold < math.inf:
         raise ValueError(f"center_threshold is {center_threshold!r}, wanted a finite number")
     thing_ids = list(thing_ids)
     _check_labels(semantic.shape[1], thing_ids, top_k, label_divisor, void_label)

@@ -36,7 +36,8 @@ def segment_centers(index: Tensor, count: int) -> tuple[Tensor, Tensor]:
         torch.bincount(flat, position.expand(height, width).flatten(), minlength=count + 1)[:count]
         for position in (rows[:, None], columns)
     ]
-    return area, torch.stack(sums, dim=1) / area.clamp(min=1)[:, None]
+    # bincount of nothing is float32.
+    return area, torch.stack(sums, dim=1).double() / area.clamp(min=1)[:, None]
 
 
 def draw_centers(centers: Tensor, gaussian: Tensor, height: int, width: int) -> Tensor:

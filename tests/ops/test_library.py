@@ -7,8 +7,14 @@ import pytest
 import torch
 from street import THINGS, street
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.export import Dim
 
 from panodeeplab.ops import _library, backend, pair_counts, panoptic_segmentation, reference
+
+MAPS = (torch.arange(30, dtype=torch.int32).view(5, 6) // 4, torch.ones(5, 6, dtype=torch.int32))
+# id, category, is_thing, is_crowd
+SEGMENTS = torch.tensor([[3, 11, 1, 0], [0, 2, 0, 0], [5, 12, 1, 1], [77, 13, 1, 0]])
+OPTIONS = (255, True, 4096, 3.0, False, False)  # of panoptic_targets
 
 
 def segment(semantic, center, offset):
@@ -62,35 +68,99 @@ def test_a_module_of_another_version_raises(monkeypatch, version):
         _library._choose_backend()
 
 
-def test_opcheck():
-    arguments = (*street(8, 9), 4, False, 32, 36, list(THINGS), 0.1, 7, 200, 100, 1000, -1, True)
+@pytest.mark.parametrize("batch", [0, 1, 2])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_opcheck_of_panoptic_segmentation(batch, dtype):
+    maps = [torch.cat([m] * batch).to(dtype) if batch else m[:0] for m in street(8, 9)]
+    arguments = (*maps, 4, False, 31, 36, list(THINGS), 0.1, 7, 200, 100, 1000, -1, True)
     torch.library.opcheck(torch.ops.panodeeplab.panoptic_segmentation.default, arguments)
-    maps = (torch.arange(30, dtype=torch.int32).view(5, 6) // 4, torch.ones(5, 6, dtype=torch.int32))
+
+
+@pytest.mark.parametrize("maps", [MAPS, (MAPS[0].T, MAPS[1].T), (MAPS[0][:0], MAPS[1][:0])])
+def test_opcheck_of_pair_counts(maps):
     torch.library.opcheck(torch.ops.panodeeplab.pair_counts.default, maps)
 
 
-def test_compiles_as_one_graph():
-    maps = street(seed=11)
+@pytest.mark.parametrize("segments", [SEGMENTS, SEGMENTS[:0], SEGMENTS[:, [0, 1, 3, 2]]])
+@pytest.mark.parametrize(
+    "panoptic", [MAPS[0], MAPS[0].T, MAPS[0].long(), MAPS[0].to(torch.uint8), MAPS[0][:0]]
+)
+def test_opcheck_of_panoptic_targets(panoptic, segments):
+    torch.library.opcheck(
+        torch.ops.panodeeplab.panoptic_targets.default, (panoptic, segments, torch.ones(5, 5), *OPTIONS)
+    )
 
+
+def test_compiles_as_one_graph_for_any_size():
     def doubled(semantic, center, offset):
         return segment(semantic * 2, center, offset)
 
     torch.compiler.reset()
-    compiled = torch.compile(doubled, fullgraph=True, backend="aot_eager")
-    for ours, theirs in zip(compiled(*maps), doubled(*maps), strict=True):
-        assert torch.equal(ours, theirs)
+    compiled = torch.compile(doubled, fullgraph=True, backend="aot_eager", dynamic=True)
+    for maps in (street(seed=11), street(13, 30, seed=12), (m.repeat(3, 1, 1, 1) for m in street(seed=13))):
+        maps = list(maps)
+        for ours, theirs in zip(compiled(*maps), doubled(*maps), strict=True):
+            assert torch.equal(ours, theirs)
 
 
-def test_exports():
-    class Head(torch.nn.Module):
-        def forward(self, semantic, center, offset):
-            return segment(semantic, center, offset)
+def test_targets_compile_as_one_graph_for_any_size():
+    def centers_and_weights(panoptic, segments, gaussian):
+        targets = torch.ops.panodeeplab.panoptic_targets(panoptic + 1, segments, gaussian, *OPTIONS)
+        return targets[0] * 2, targets[2].sum(0), targets[-2][targets[-1]]
 
-    maps = street(seed=12)
-    program = torch.export.export(Head(), maps)
+    torch.compiler.reset()
+    with torch._dynamo.config.patch(capture_dynamic_output_shape_ops=True):
+        compiled = torch.compile(centers_and_weights, fullgraph=True, backend="aot_eager", dynamic=True)
+        for panoptic, segments in ((MAPS[0] - 1, SEGMENTS), (MAPS[0].T - 1, SEGMENTS[:2])):
+            arguments = (panoptic, segments, torch.ones(5, 5))
+            assert all(map(torch.equal, compiled(*arguments), centers_and_weights(*arguments)))
+
+
+class Head(torch.nn.Module):
+    def forward(self, semantic, center, offset):
+        return segment(semantic, center, offset)
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_exports_with_dynamic_sizes(strict):
+    dynamic = {0: Dim("n", max=64), 2: Dim("h", max=512), 3: Dim("w", max=1024)}
+    maps = tuple(map(torch.cat, zip(street(seed=12), street(seed=13), strict=True)))
+    program = torch.export.export(Head(), maps, dynamic_shapes=(dynamic,) * 3, strict=strict)
     assert any("panoptic_segmentation" in str(node.target) for node in program.graph.nodes)
-    for ours, theirs in zip(program.module()(*maps), segment(*maps), strict=True):
+    for other in (maps, street(13, 30, seed=14)):
+        for ours, theirs in zip(program.module()(*other), segment(*other), strict=True):
+            assert torch.equal(ours, theirs)
+
+
+def test_exports_with_a_crop_of_dynamic_size():
+    class Cropped(torch.nn.Module):
+        def forward(self, semantic, center, offset, image):
+            return panoptic_segmentation(
+                semantic, center, offset, stride=4, thing_ids=THINGS, output_size=image.shape[2:]
+            )
+
+    maps, image = street(seed=15), torch.zeros(1, 3, 90, 150)
+    dynamic = {2: Dim("height", min=85, max=96), 3: Dim("width", min=100, max=160)}
+    program = torch.export.export(Cropped(), (*maps, image), dynamic_shapes=({}, {}, {}, dynamic))
+    other = torch.zeros(1, 3, 88, 101)
+    for ours, theirs in zip(program.module()(*maps, other), Cropped()(*maps, other), strict=True):
         assert torch.equal(ours, theirs)
+
+
+def test_counts_and_targets_export_with_dynamic_sizes():
+    class Both(torch.nn.Module):
+        def forward(self, first, second, segments, gaussian):
+            targets = torch.ops.panodeeplab.panoptic_targets(first, segments, gaussian, *OPTIONS)
+            return *pair_counts(first, second), *targets
+
+    size = {0: Dim("height", max=512), 1: Dim("width", max=512)}
+    given = (*MAPS, SEGMENTS, torch.ones(5, 5))
+    program = torch.export.export(
+        Both(), given, dynamic_shapes=(size, size, {0: Dim("segments", max=99)}, {})
+    )
+    for rows in (5, 3):
+        other = (MAPS[0][:rows, 1:], MAPS[1][:rows, 1:], SEGMENTS[:rows], torch.ones(5, 5))
+        assert all(map(torch.equal, program.module()(*other), Both()(*other)))
 
 
 def test_gradients_stop_here():
@@ -104,7 +174,17 @@ def test_fake_tensors_have_the_shapes_of_real_ones():
     with FakeTensorMode() as mode:
         fake = segment(*(mode.from_tensor(m) for m in street()))
     for ours, theirs in zip(fake, real, strict=True):
-        assert (ours.shape, ours.dtype) == (theirs.shape, theirs.dtype)
+        assert (ours.shape, ours.dtype, ours.stride()) == (theirs.shape, theirs.dtype, theirs.stride())
+
+
+def test_fake_targets_have_the_shapes_of_real_ones():
+    arguments = (MAPS[0].T, SEGMENTS, torch.ones(5, 5))
+    real = torch.ops.panodeeplab.panoptic_targets(*arguments, *OPTIONS)
+    with FakeTensorMode() as mode:
+        given = [mode.from_tensor(x) for x in arguments]
+        fake = torch.ops.panodeeplab.panoptic_targets(*given, *OPTIONS)
+    for ours, theirs in zip(fake, real, strict=True):
+        assert (ours.shape, ours.dtype, ours.stride()) == (theirs.shape, theirs.dtype, theirs.stride())
 
 
 @pytest.mark.skipif(backend() != "compiled", reason="the compiled module is not in use")
@@ -130,10 +210,24 @@ def test_the_compiled_module_refuses_what_would_crash_it():
     with pytest.raises(ValueError, match="thing_ids"):
         call(things=(2,))
 
+    here = x.data_ptr()
+
+    def make_targets(address=here, id_bytes=4, shape=(2, 4), count=1, reach=0):
+        module.panoptic_targets(
+            *(address, id_bytes, shape, here, count, here, reach, *OPTIONS, 1),
+            *(r.data_ptr() for r in result[:8]),
+        )
+
+    make_targets()
+    with pytest.raises(ValueError, match="without memory"):
+        make_targets(address=0)
+    for bad in ({"id_bytes": 2}, {"shape": (-1, 4)}, {"shape": (2, 1 << 31)}, {"count": -1}, {"reach": -1}):
+        with pytest.raises(ValueError, match="out of range"):
+            make_targets(**bad)
+
 
 def test_pair_counts_traces_with_an_unknown_number_of_pairs():
-    maps = (torch.arange(30, dtype=torch.int32).view(5, 6) // 4, torch.ones(5, 6, dtype=torch.int32))
     with torch._dynamo.config.patch(capture_dynamic_output_shape_ops=True):
         compiled = torch.compile(lambda a, b: pair_counts(a, b)[1].sum(), fullgraph=True, backend="aot_eager")
-        assert compiled(*maps) == 30
-    assert all(map(torch.equal, pair_counts(*maps), reference.pair_counts(*maps)))
+        assert compiled(*MAPS) == 30
+    assert all(map(torch.equal, pair_counts(*MAPS), reference.pair_counts(*MAPS)))

@@ -56,14 +56,23 @@ def test_any_number_of_threads(threads):
 
 @pytest.mark.parametrize("kind", ["all distinct", "one cache slot"])
 def test_more_pairs_than_anything_holds(kind):
-    size = 700 * 600
-    first = torch.randperm(size, generator=torch.Generator().manual_seed(0)).int().view(700, 600)
+    height, width = (1400, 1500) if kind == "all distinct" else (700, 600)  # more than the first buffer holds
+    size = height * width
+    first = torch.randperm(size, generator=torch.Generator().manual_seed(0)).int().view(height, width)
     # A multiple of 2^32 / the golden ratio lands near where the last one did in a multiplicative hash.
     second = first if kind == "all distinct" else (first.long() * 2654435769 % 2**31).int()
     pairs, counts = pair_counts(first, second)
     assert torch.equal(pairs[:, 0], torch.arange(size, dtype=torch.int32))
     assert torch.equal(pairs[:, 1], second.flatten()[first.flatten().argsort()])
     assert (counts == 1).all()
+
+
+def test_many_pairs_of_any_values():
+    """Enough to be sorted digit by digit, negative ones and repeats among them."""
+    generator = torch.Generator().manual_seed(2)
+    values = torch.randint(-(2**31), 2**31, (40_000,), generator=generator).int()
+    maps = [values[torch.randint(0, size, (300, 500), generator=generator)] for size in (40_000, 3)]
+    assert all(map(torch.equal, pair_counts(*maps), reference.pair_counts(*maps)))
 
 
 def test_maps_may_be_empty_or_strided(count):
