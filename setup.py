@@ -86,6 +86,7 @@ cpu = Extension(
         "ext/probability_cpu.cpp",
         "ext/semantic_cpu.cpp",
         "ext/targets_cpu.cpp",
+        "ext/votes_cpu.cpp",
     ],
     depends=[str(path) for path in sorted(Path("ext").glob("*.h"))],
     include_dirs=["ext"],

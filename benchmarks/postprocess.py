@@ -152,7 +152,7 @@ def main() -> None:
 
     def by_reference() -> tuple[Tensor, ...]:
         sizes = (stride, False, height, width, list(things))
-        return reference.panoptic_segmentation(*maps, *sizes, 0.1, 7, 200, 2048, 1000, -1, False)
+        return reference.panoptic_segmentation(*maps, *sizes, 0.1, 7, 200, 2048, 1000, -1, False, "heatmap", 64, False)
 
     print(f"{processor()}, {arguments.threads} threads, torch {torch.__version__}")
     print(

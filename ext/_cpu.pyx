@@ -26,6 +26,9 @@ cdef extern from "panoptic.h" nogil:
     int PDL_OK
     int PDL_INVALID_ARGUMENT
     int PDL_OUT_OF_MEMORY
+    int PDL_CENTERS_HEATMAP
+    int PDL_CENTERS_VOTES
+    int PDL_CENTERS_BOTH
 
     ctypedef struct pdl_panoptic_arguments:
         const void *semantic
@@ -49,12 +52,16 @@ cdef extern from "panoptic.h" nogil:
         int32_t align_corners
         int32_t semantic_type
         int32_t semantic_probability
+        int32_t center_source
+        int32_t vote_threshold
+        int32_t class_aware_votes
         int32_t threads
 
     ctypedef struct pdl_panoptic_results:
         int32_t *panoptic
         int32_t *centers
         float *center_scores
+        int32_t *center_votes
         int32_t *num_centers
         int32_t *segment_ids
         int32_t *segment_areas
@@ -105,6 +112,11 @@ cdef extern from "panoptic.h" nogil:
 
 
 ABI_VERSION = PDL_ABI_VERSION
+CENTER_SOURCES = {
+    "heatmap": PDL_CENTERS_HEATMAP,
+    "votes": PDL_CENTERS_VOTES,
+    "both": PDL_CENTERS_BOTH,
+}
 
 
 cdef int raise_for(int status) except -1:
@@ -140,10 +152,14 @@ def panoptic_segmentation(
     int64_t label_divisor,
     int32_t void_label,
     bint semantic_probability,
+    str center_source,
+    int32_t vote_threshold,
+    bint class_aware_votes,
     int32_t threads,
     uintptr_t panoptic,
     uintptr_t centers,
     uintptr_t center_scores,
+    uintptr_t center_votes,
     uintptr_t num_centers,
     uintptr_t segment_ids,
     uintptr_t segment_areas,
@@ -159,8 +175,8 @@ def panoptic_segmentation(
     cdef int status
     cdef int axis
     check_addresses((
-        semantic, center, offset, panoptic, centers, center_scores, num_centers, segment_ids, segment_areas,
-        segment_boxes, segment_centers, segment_probabilities, num_segments,
+        semantic, center, offset, panoptic, centers, center_scores, center_votes, num_centers, segment_ids,
+        segment_areas, segment_boxes, segment_centers, segment_probabilities, num_segments,
     ))
     arguments.semantic = <const void *>semantic
     arguments.semantic_type = semantic_type
@@ -179,10 +195,14 @@ def panoptic_segmentation(
     arguments.void_label = void_label
     arguments.align_corners = align_corners
     arguments.semantic_probability = semantic_probability
+    arguments.center_source = CENTER_SOURCES[center_source]
+    arguments.vote_threshold = vote_threshold
+    arguments.class_aware_votes = class_aware_votes
     arguments.threads = threads
     results.panoptic = <int32_t *>panoptic
     results.centers = <int32_t *>centers
     results.center_scores = <float *>center_scores
+    results.center_votes = <int32_t *>center_votes
     results.num_centers = <int32_t *>num_centers
     results.segment_ids = <int32_t *>segment_ids
     results.segment_areas = <int32_t *>segment_areas

@@ -79,6 +79,47 @@ PDL_INLINE float exponential(float x) {
     return series * scale;
 }
 
+// Votes for centres are counted in whole numbers, so that any order of summation gives the same bits. A vote's position
+// is rounded to 1/16 of a grid cell on each axis, and a pixel gives 16 * 16 shares to the four cells around it.
+constexpr int32_t kVoteSteps = 16;
+
+// Votes are smoothed on each axis by 1 4 6 4 1; a pixel counts as one vote in the cell that it hits in the middle. There
+// are fewer than 2^31 pixels, so all of them in one cell stay below 2^31 * 256 * 36 < 2^45.
+constexpr int32_t kVoteReach = 2;
+constexpr int64_t kOneVote = int64_t{kVoteSteps} * kVoteSteps * 6 * 6;
+
+// A peak of the votes with a heatmap peak beside it needs 1/4 of the votes that one without needs.
+constexpr int64_t kSupportShare = 4;
+
+PDL_INLINE int64_t vote_kernel(int32_t distance) {
+    return distance == 0 ? 6 : (distance == 1 || distance == -1 ? 4 : 1);
+}
+
+// Where a sample's vote lands along an axis of `cells` samples, in 1/16 of cells; -1 where it ends outside or is NaN.
+PDL_INLINE int32_t vote_landing(int32_t sample, float offset, int32_t cells) {
+    const float position = static_cast<float>(sample) + offset;
+    if (!(position >= -0.5f && position <= static_cast<float>(cells) - 0.5f)) return -1;
+    const int32_t steps = static_cast<int32_t>(position * static_cast<float>(kVoteSteps) + 0.5f);
+    const int32_t last = kVoteSteps * (cells - 1);
+    return steps < 0 ? 0 : (steps > last ? last : steps);
+}
+
+// What a vote gives to the lower (0) or upper (1) of the two cells that it lies between.
+PDL_INLINE int64_t vote_share(int32_t landing, int32_t upper) {
+    const int32_t past = landing % kVoteSteps;
+    return upper ? past : kVoteSteps - past;
+}
+
+// The output pixel, along one axis, of the mean of the votes on a peak and the cells next to it: `votes` is their sum,
+// `moment` that of votes * (distance from the peak + 1). It is not 0: a cell whose votes all come from two cells away
+// has a neighbour with more. Below 2^53, as the stride is at most 2^10.
+PDL_INLINE int32_t vote_pixel(int64_t cell, int64_t votes, int64_t moment, int64_t stride, bool align_corners,
+                              int64_t pixels) {
+    const int64_t origin = align_corners ? 0 : stride - 1;  // twice the position of the first sample
+    const int64_t pixel = stride * (cell - 1) + (2 * stride * moment + (origin + 1) * votes) / (2 * votes);
+    return static_cast<int32_t>(pixel < 0 ? 0 : (pixel >= pixels ? pixels - 1 : pixel));
+}
+
 }  // namespace pdl
 
 #endif

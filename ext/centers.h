@@ -12,6 +12,7 @@ namespace pdl {
 struct Center {
     int32_t y, x;
     float score;
+    int32_t votes = 0;  // where votes are counted
 };
 
 struct Heatmap {
@@ -20,6 +21,9 @@ struct Heatmap {
     const Axis &rows;
     const Axis &columns;
 };
+
+// The upsampled heatmap at an output pixel.
+float sample_heatmap(const Heatmap &heatmap, int32_t y, int32_t x);
 
 // At most top_k - 1 centres in raster order.
 std::vector<Center> find_centers(const Heatmap &heatmap, float threshold, int64_t nms_kernel, int64_t top_k,

@@ -209,7 +209,20 @@ int64_t longest(const std::vector<Span> &spans, const std::vector<SpanRange> &ra
     return length;
 }
 
+const Span &span_of(const std::vector<Span> &spans, int32_t pixel) {
+    return *std::upper_bound(spans.begin(), spans.end(), pixel,
+                             [](int32_t value, const Span &span) { return value < span.end; });
+}
+
 }  // namespace
+
+float sample_heatmap(const Heatmap &heatmap, int32_t y, int32_t x) {
+    const Span &row = span_of(heatmap.rows.spans, y), &column = span_of(heatmap.columns.spans, x);
+    const float *above = heatmap.values + row.lower * heatmap.low_width;
+    const float *below = heatmap.values + row.upper * heatmap.low_width;
+    return bilinear(above[column.lower], above[column.upper], below[column.lower], below[column.upper],
+                    heatmap.rows.weight[y], heatmap.columns.weight[x]);
+}
 
 std::vector<Center> find_centers(const Heatmap &heatmap, float threshold, int64_t nms_kernel, int64_t top_k,
                                  int threads) {

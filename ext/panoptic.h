@@ -6,7 +6,7 @@
 #include <stdint.h>
 
 /* Raised with every change of this file; panodeeplab/ops/_library.py has the same number. */
-#define PDL_ABI_VERSION 3
+#define PDL_ABI_VERSION 4
 
 #define PDL_OK 0
 #define PDL_INVALID_ARGUMENT 1
@@ -16,6 +16,11 @@
 #define PDL_FLOAT32 0
 #define PDL_FLOAT16 1
 #define PDL_BFLOAT16 2
+
+/* Where centres come from. */
+#define PDL_CENTERS_HEATMAP 0
+#define PDL_CENTERS_VOTES 1
+#define PDL_CENTERS_BOTH 2
 
 #define PDL_MAX_CLASSES 16384
 #define PDL_MAX_NMS_KERNEL 255
@@ -47,6 +52,9 @@ typedef struct {
     int32_t align_corners;
     int32_t semantic_type;
     int32_t semantic_probability;
+    int32_t center_source;     /* PDL_CENTERS_... */
+    int32_t vote_threshold;    /* pixels, at least 0 */
+    int32_t class_aware_votes; /* 0 or 1 */
     int32_t threads;
 } pdl_panoptic_arguments;
 
@@ -55,6 +63,7 @@ typedef struct {
     int32_t *panoptic;            /* (batch, height, width) */
     int32_t *centers;             /* (batch, top_k, 2) */
     float *center_scores;         /* (batch, top_k) */
+    int32_t *center_votes;        /* (batch, top_k) */
     int32_t *num_centers;         /* (batch,) */
     int32_t *segment_ids;         /* (batch, S) */
     int32_t *segment_areas;       /* (batch, S) */

@@ -9,6 +9,7 @@
 #include "grouping.h"
 #include "panoptic.h"
 #include "probability.h"
+#include "votes.h"
 
 namespace pdl {
 namespace {
@@ -29,14 +30,15 @@ bool is_valid(const pdl_panoptic_arguments &a) {
     if (*std::min_element(a.semantic_strides, a.semantic_strides + 4) < 0) return false;
     return a.height * a.width <= most && within(a.top_k, 1, most - PDL_MAX_CLASSES) &&
            within(a.nms_kernel, 1, PDL_MAX_NMS_KERNEL) && a.nms_kernel % 2 == 1 && within(a.label_divisor, 1, most) &&
-           (a.classes - 1) * a.label_divisor <= most && a.stuff_area >= 0 && std::isfinite(a.center_threshold);
+           (a.classes - 1) * a.label_divisor <= most && a.stuff_area >= 0 && std::isfinite(a.center_threshold) &&
+           within(a.center_source, PDL_CENTERS_HEATMAP, PDL_CENTERS_BOTH) && a.vote_threshold >= 0;
 }
 
 // The outputs of one image.
 struct Outputs {
     int32_t *panoptic, *centers;
     float *center_scores;
-    int32_t *num_centers, *segment_ids, *segment_areas, *segment_boxes, *segment_centers;
+    int32_t *center_votes, *num_centers, *segment_ids, *segment_areas, *segment_boxes, *segment_centers;
     float *segment_probabilities;
     int32_t *num_segments;
 };
@@ -44,7 +46,8 @@ struct Outputs {
 Outputs outputs_of(const pdl_panoptic_arguments &a, const pdl_panoptic_results &r, int64_t n) {
     const int64_t segments = a.top_k + a.classes;
     return {r.panoptic + n * a.height * a.width, r.centers + n * a.top_k * 2,
-            r.center_scores + n * a.top_k,       r.num_centers + n,
+            r.center_scores + n * a.top_k,       r.center_votes + n * a.top_k,
+            r.num_centers + n,
             r.segment_ids + n * segments,        r.segment_areas + n * segments,
             r.segment_boxes + n * segments * 4,  r.segment_centers + n * segments,
             r.segment_probabilities + n * segments, r.num_segments + n};
@@ -53,10 +56,12 @@ Outputs outputs_of(const pdl_panoptic_arguments &a, const pdl_panoptic_results &
 void write_centers(const std::vector<Center> &centers, int64_t top_k, const Outputs &out) {
     std::fill(out.centers, out.centers + top_k * 2, -1);
     std::fill(out.center_scores, out.center_scores + top_k, 0.0f);
+    std::fill(out.center_votes, out.center_votes + top_k, 0);
     for (size_t k = 0; k < centers.size(); k++) {
         out.centers[2 * k] = centers[k].y;
         out.centers[2 * k + 1] = centers[k].x;
         out.center_scores[k] = centers[k].score;
+        out.center_votes[k] = centers[k].votes;
     }
     *out.num_centers = static_cast<int32_t>(centers.size());
 }
@@ -111,8 +116,12 @@ std::vector<int32_t> write_segments(const pdl_panoptic_arguments &a, const Tally
 
 void segment_image(const Image &image, const Outputs &out) {
     const pdl_panoptic_arguments &a = image.arguments;
-    const Heatmap heatmap = {image.center, a.low_width, image.rows, image.columns};
-    const std::vector<Center> centers = find_centers(heatmap, a.center_threshold, a.nms_kernel, a.top_k, a.threads);
+    std::vector<Center> centers;
+    if (a.center_source != PDL_CENTERS_VOTES) {
+        const Heatmap heatmap = {image.center, a.low_width, image.rows, image.columns};
+        centers = find_centers(heatmap, a.center_threshold, a.nms_kernel, a.top_k, a.threads);
+    }
+    if (a.center_source != PDL_CENTERS_HEATMAP) centers = find_voted_centers(image, centers);
     write_centers(centers, a.top_k, out);
 
     const Grouped grouped = group_pixels(image, centers, out.panoptic);

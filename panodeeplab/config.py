@@ -127,6 +127,9 @@ class PostprocessConfig(_Section):
     center_threshold: float = 0.1
     nms_kernel: int = Field(7, ge=1)
     top_k: int = Field(200, ge=1)
+    center_source: Literal["heatmap", "votes", "both"] = "heatmap"
+    vote_threshold: int = Field(64, ge=0)
+    class_aware_votes: bool = False
     stuff_area: int = Field(2048, ge=0)
     label_divisor: int = Field(1000, ge=1)
 

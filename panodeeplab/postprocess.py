@@ -30,10 +30,12 @@ class PanopticSegment:
         category: name of the class.
         is_thing: whether it is one countable object; stuff is one segment per class.
         score: 0..1. The mean probability that the network gives the class over the segment's pixels, for a
-            thing multiplied by the height of its center in the heatmap.
+            thing multiplied by the height of its center in the heatmap or by `support`, whichever is larger.
         area: pixels of the map with this id.
         box: (y0, x0, y1, x1) in pixels, y1 and x1 exclusive.
-        center: (y, x) of the heatmap's peak in pixels, None for stuff. It may lie outside the mask.
+        center: (y, x) of the center in pixels, None for stuff. It may lie outside the mask.
+        support: 0..1, votes for the center for each pixel of a thing; 0 for stuff, and where centers come
+            from the heatmap alone and no votes are counted.
     """
 
     id: int
@@ -44,6 +46,7 @@ class PanopticSegment:
     area: int
     box: tuple[int, int, int, int]
     center: tuple[int, int] | None
+    support: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,6 +165,9 @@ def postprocess(
         center_threshold=config.center_threshold,
         nms_kernel=_scaled_kernel(config.nms_kernel, math.sqrt(ratio_y * ratio_x)),
         top_k=config.top_k,
+        center_source=config.center_source,
+        vote_threshold=round(config.vote_threshold * ratio_y * ratio_x),
+        class_aware_votes=config.class_aware_votes,
         stuff_area=round(config.stuff_area * ratio_y * ratio_x),
         label_divisor=config.label_divisor,
         void_label=VOID_LABEL,
@@ -226,11 +232,13 @@ def _segments(
         strict=True,
     )
     centers, center_scores = output.centers.tolist(), output.center_scores.tolist()
+    center_votes = output.center_votes.tolist()
     segments = []
     for segment_id, area, box, center, probability in rows:
         category = segment_id // label_divisor
         is_thing = category in classes.thing_ids
-        height = min(max(center_scores[center], 0.0), 1.0) if is_thing else 1.0
+        support = min(center_votes[center] / area, 1.0) if is_thing else 0.0
+        height = min(max(center_scores[center], support), 1.0) if is_thing else 1.0
         segments.append(
             PanopticSegment(
                 id=segment_id,
@@ -241,6 +249,7 @@ def _segments(
                 area=area,
                 box=tuple(box),
                 center=tuple(centers[center]) if is_thing else None,
+                support=support,
             )
         )
     return tuple(segments)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from panodeeplab.ops import reference, reference_targets
 
-ABI_VERSION = 3  # PDL_ABI_VERSION of ext/panoptic.h
+ABI_VERSION = 4  # PDL_ABI_VERSION of ext/panoptic.h
 
 # PDL_FLOAT32, PDL_FLOAT16 and PDL_BFLOAT16 of ext/panoptic.h.
 _TYPES = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2}
@@ -21,10 +21,11 @@ _LIBRARY = torch.library.Library("panodeeplab", "DEF")
 _LIBRARY.define(
     "panoptic_segmentation(Tensor semantic, Tensor center, Tensor offset, int stride, bool align_corners, "
     "SymInt height, SymInt width, int[] thing_ids, float center_threshold, int nms_kernel, int top_k, "
-    "int stuff_area, int label_divisor, int void_label, bool semantic_probability) -> "
-    "(Tensor panoptic, Tensor centers, Tensor center_scores, Tensor num_centers, Tensor segment_ids, "
-    "Tensor segment_areas, Tensor segment_boxes, Tensor segment_centers, Tensor segment_probabilities, "
-    "Tensor num_segments)"
+    "int stuff_area, int label_divisor, int void_label, bool semantic_probability, str center_source, "
+    "int vote_threshold, bool class_aware_votes) -> "
+    "(Tensor panoptic, Tensor centers, Tensor center_scores, Tensor center_votes, Tensor num_centers, "
+    "Tensor segment_ids, Tensor segment_areas, Tensor segment_boxes, Tensor segment_centers, "
+    "Tensor segment_probabilities, Tensor num_segments)"
 )
 _LIBRARY.define("pair_counts(Tensor first, Tensor second) -> (Tensor pairs, Tensor counts)")
 _LIBRARY.define(
@@ -45,6 +46,7 @@ def _empty_result(semantic: Tensor, height: int, width: int, top_k: int) -> tupl
         panoptic,
         panoptic.new_empty(batch, top_k, 2),
         scores,
+        panoptic.new_empty(batch, top_k),
         panoptic.new_empty(batch),
         panoptic.new_empty(batch, segments),
         panoptic.new_empty(batch, segments),
@@ -72,6 +74,9 @@ def _(
     label_divisor,
     void_label,
     semantic_probability,
+    center_source,
+    vote_threshold,
+    class_aware_votes,
 ):
     return _empty_result(semantic, height, width, top_k)
 
@@ -171,6 +176,9 @@ def _panoptic_segmentation_cpu(
     label_divisor: int,
     void_label: int,
     semantic_probability: bool,
+    center_source: str,
+    vote_threshold: int,
+    class_aware_votes: bool,
 ) -> tuple[Tensor, ...]:
     # The logits, by far the largest, are read as they lie.
     if semantic.dtype not in _TYPES:
@@ -199,6 +207,9 @@ def _panoptic_segmentation_cpu(
             label_divisor,
             void_label,
             semantic_probability,
+            center_source,
+            vote_threshold,
+            class_aware_votes,
             torch.get_num_threads(),
             *(x.data_ptr() for x in result),
         )

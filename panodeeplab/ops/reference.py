@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from panodeeplab.ops.reference_votes import Grid, find_voted_centers
+
 
 class Axis(NamedTuple):
     """Where the output pixels of one axis lie between input samples; each (size,)."""
@@ -39,6 +41,11 @@ def output_axis(low: int, stride: int, align_corners: bool, size: int, device: t
     # Divides by a tensor: CUDA multiplies by the rounded reciprocal of a Python number.
     weight = remainder / torch.full_like(remainder, denominator)
     return Axis(lower, (lower + 1).clamp(max=low - 1), weight)
+
+
+def nearest_sample(axis: Axis) -> Tensor:
+    """The sample nearest to each pixel, the lower one of two, (size,) int64."""
+    return torch.where(axis.weight > 0.5, axis.upper, axis.lower)
 
 
 def _between(lower: Tensor, upper: Tensor, weight: Tensor) -> Tensor:
@@ -213,7 +220,7 @@ def segment_probabilities(
         total = total + exponential(torch.where(logit == top, 0.0, logit - top))
     probability = exponential(torch.where(semantic == top, 0.0, semantic - top)) / total
     whole = torch.floor(probability * 65536.0 + 0.5).long()
-    near_y, near_x = (torch.where(axis.weight > 0.5, axis.upper, axis.lower) for axis in grid)
+    near_y, near_x = map(nearest_sample, grid)
     of_pixels = whole[segments.ids[row] // label_divisor, near_y[y], near_x[x]]
     sums = torch.zeros_like(segments.ids).scatter_add(0, row, of_pixels)
     return (sums.double() / (segments.areas * 65536).double()).float()
@@ -235,6 +242,9 @@ def panoptic_segmentation(
     label_divisor: int,
     void_label: int,
     semantic_probability: bool,
+    center_source: str,
+    vote_threshold: int,
+    class_aware_votes: bool,
 ) -> tuple[Tensor, ...]:
     """`panodeeplab.ops.panoptic_segmentation` after its checks; `height` and `width` are the output's."""
     semantic, center, offset = semantic.float(), center.float(), offset.float()
@@ -246,6 +256,7 @@ def panoptic_segmentation(
 
     panoptic = filled((batch, height, width), void_label)
     centers, scores = filled((batch, top_k, 2), -1), filled((batch, top_k), 0, torch.float32)
+    votes = filled((batch, top_k), 0)
     ids, areas = filled((batch, capacity), void_label), filled((batch, capacity), 0)
     boxes, segment_centers = filled((batch, capacity, 4), 0), filled((batch, capacity), -1)
     probabilities = filled((batch, capacity), 0, torch.float32)
@@ -258,7 +269,22 @@ def panoptic_segmentation(
     grid = (rows, columns)
     for n in range(batch):
         label, valid = semantic_argmax(semantic[n], *grid)
-        found, found_scores = find_centers(upsample(center[n, 0], *grid), center_threshold, nms_kernel, top_k)
+        heatmap = upsample(center[n, 0], *grid)
+        found, found_scores = find_centers(heatmap, center_threshold, nms_kernel, top_k)
+        if center_source != "heatmap":
+            found, found_scores, found_votes = find_voted_centers(
+                semantic[n],
+                offset[n],
+                heatmap,
+                found if center_source == "both" else found[:0],
+                is_thing,
+                Grid(nearest_sample(rows), nearest_sample(columns), stride, align_corners),
+                nms_kernel,
+                top_k,
+                vote_threshold,
+                class_aware_votes,
+            )
+            votes[n, : len(found)] = found_votes.int()
         code = group_pixels(label, valid, is_thing, offset[n], stride, found, grid)
         code_ids, segments = name_segments(
             code, label, is_thing, len(found), stuff_area, label_divisor, void_label
@@ -276,6 +302,7 @@ def panoptic_segmentation(
         panoptic,
         centers,
         scores,
+        votes,
         num_centers,
         ids,
         areas,

@@ -14,6 +14,9 @@ DEFAULTS = {
     "label_divisor": 1000,
     "void_label": -1,
     "semantic_probability": False,
+    "center_source": "heatmap",
+    "vote_threshold": 64,
+    "class_aware_votes": False,
 }
 
 

@@ -50,12 +50,13 @@ std::vector<float> random_map(Random &random, int64_t size, int64_t width) {
 }
 
 struct Outputs {
-    std::vector<int32_t> panoptic, centers, num_centers, ids, areas, boxes, segment_centers, num_segments;
+    std::vector<int32_t> panoptic, centers, center_votes, num_centers, ids, areas, boxes, segment_centers, num_segments;
     std::vector<float> scores, probabilities;
 
     explicit Outputs(const pdl_panoptic_arguments &a)
         : panoptic(a.batch * a.height * a.width, 12345),
           centers(a.batch * a.top_k * 2),
+          center_votes(a.batch * a.top_k),
           num_centers(a.batch),
           ids(a.batch * (a.top_k + a.classes)),
           areas(ids.size()),
@@ -66,14 +67,16 @@ struct Outputs {
           probabilities(ids.size()) {}
 
     pdl_panoptic_results pointers() {
-        return {panoptic.data(), centers.data(), scores.data(),          num_centers.data(),   ids.data(),
-                areas.data(),    boxes.data(),   segment_centers.data(), probabilities.data(), num_segments.data()};
+        return {panoptic.data(), centers.data(), scores.data(), center_votes.data(),    num_centers.data(),
+                ids.data(),      areas.data(),   boxes.data(),  segment_centers.data(), probabilities.data(),
+                num_segments.data()};
     }
 
     bool equals(const Outputs &o) const {
-        return panoptic == o.panoptic && centers == o.centers && num_centers == o.num_centers && ids == o.ids &&
-               areas == o.areas && boxes == o.boxes && segment_centers == o.segment_centers &&
-               num_segments == o.num_segments && scores == o.scores && probabilities == o.probabilities;
+        return panoptic == o.panoptic && centers == o.centers && center_votes == o.center_votes &&
+               num_centers == o.num_centers && ids == o.ids && areas == o.areas && boxes == o.boxes &&
+               segment_centers == o.segment_centers && num_segments == o.num_segments && scores == o.scores &&
+               probabilities == o.probabilities;
     }
 };
 
@@ -97,6 +100,9 @@ void segment_once(uint64_t seed) {
     a.void_label = chance(random, 0.5) ? -1 : 0;
     a.center_threshold = chance(random, 0.5) ? 0.1f : normal(random);
     a.semantic_probability = chance(random, 0.3);
+    a.center_source = static_cast<int32_t>(whole(random, PDL_CENTERS_HEATMAP, PDL_CENTERS_BOTH));
+    a.vote_threshold = static_cast<int32_t>(chance(random, 0.1) ? INT32_MAX : whole(random, 0, 200));
+    a.class_aware_votes = chance(random, 0.5);
 
     const int64_t plane = a.low_height * a.low_width, maps = a.batch > 0 ? a.batch : 1;
     const std::vector<float> semantic = random_map(random, maps * a.classes * plane, a.low_width);
@@ -124,6 +130,12 @@ void segment_once(uint64_t seed) {
     if (pdl_panoptic_segmentation_cpu(&a, &of_several) != PDL_OK) fail(seed, "refused good arguments");
     if (!one.equals(several)) fail(seed, "threads change the result");
     for (int64_t n = 0; n < a.batch; n++) {
+        for (int64_t k = 0; k < one.num_centers[n]; k++) {
+            const int32_t *center = one.centers.data() + (n * a.top_k + k) * 2;
+            if (center[0] < 0 || center[0] >= a.height || center[1] < 0 || center[1] >= a.width)
+                fail(seed, "a center outside of the image");
+            if (one.center_votes[n * a.top_k + k] > a.height * a.width) fail(seed, "more votes than pixels");
+        }
         int64_t area = 0, named = 0;
         for (int64_t i = 0; i < a.top_k + a.classes; i++) area += one.areas[n * (a.top_k + a.classes) + i];
         for (int64_t i = 0; i < a.height * a.width; i++) {

@@ -73,6 +73,7 @@ def test_a_module_of_another_version_raises(monkeypatch, version):
 def test_opcheck_of_panoptic_segmentation(batch, dtype):
     maps = [torch.cat([m] * batch).to(dtype) if batch else m[:0] for m in street(8, 9)]
     arguments = (*maps, 4, False, 31, 36, list(THINGS), 0.1, 7, 200, 100, 1000, -1, True)
+    arguments += ("both", 9, True)
     torch.library.opcheck(torch.ops.panodeeplab.panoptic_segmentation.default, arguments)
 
 
@@ -194,17 +195,24 @@ def test_the_compiled_module_refuses_what_would_crash_it():
     with pytest.raises(ValueError, match="without memory"):
         module.pair_counts(0, x.data_ptr(), 4, 1, 4, x.data_ptr(), x.data_ptr())
     maps = [torch.zeros(64)] * 3
-    result = [torch.zeros(4096, dtype=torch.int32)] * 10
+    result = [torch.zeros(4096, dtype=torch.int32)] * 11
 
-    def call(shape=(1, 2, 4, 4), size=(4, 4), stride=1, things=(1,), nms_kernel=3):
+    def call(shape=(1, 2, 4, 4), size=(4, 4), stride=1, things=(1,), nms_kernel=3, threshold=0):
         module.panoptic_segmentation(
             *(m.data_ptr() for m in maps),
-            *(0, (32, 16, 4, 1), shape, size, stride, False, things, 0.1, nms_kernel, 5, 0, 1000, -1, False, 1),
+            *(0, (32, 16, 4, 1), shape, size, stride, False, things, 0.1, nms_kernel, 5, 0, 1000, -1, False),
+            *("both", threshold, True, 1),
             *(r.data_ptr() for r in result),
         )
 
     call()
-    for bad in ({"size": (5, 4)}, {"stride": 0}, {"nms_kernel": 2}, {"shape": (1, 0, 4, 4)}):
+    for bad in (
+        {"size": (5, 4)},
+        {"stride": 0},
+        {"nms_kernel": 2},
+        {"shape": (1, 0, 4, 4)},
+        {"threshold": -1},
+    ):
         with pytest.raises(ValueError, match="out of range"):
             call(**bad)
     with pytest.raises(ValueError, match="thing_ids"):
