@@ -98,6 +98,20 @@ def measure(function: Callable[[], object], seconds: float) -> list[float]:
     return sorted(times)
 
 
+def measure_in_turns(
+    rows: list[tuple[str, Callable[[], object]]], seconds: float
+) -> list[tuple[str, list[float]]]:
+    """As `measure` for each row, a run of each at a time: what else the machine does slows all alike."""
+    times: list[list[float]] = [[] for _ in rows]
+    start = time.perf_counter()
+    while len(times[0]) < 4 or time.perf_counter() - start < seconds * len(rows):
+        for (_, function), row in zip(rows, times, strict=True):
+            before = time.perf_counter()
+            function()
+            row.append((time.perf_counter() - before) * 1e3)
+    return [(name, sorted(row[1:])) for (name, _), row in zip(rows, times, strict=True)]
+
+
 def processor() -> str:
     """Name of the processor."""
     information = Path("/proc/cpuinfo")
@@ -130,6 +144,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--seconds", type=float, default=5.0, help="time for each row of the table")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--sources", action="store_true", help="only the sources of centers, in turns")
     parser.add_argument("--unfused", action="store_true", help="also Detectron2's way, seconds a run")
     arguments = parser.parse_args()
 
@@ -144,15 +159,16 @@ def main() -> None:
     )
     maps, stride = (semantic, center, offset), arguments.stride
 
-    def op(probability: bool = False) -> PanopticOutput:
-        return panoptic_segmentation(*maps, stride=stride, thing_ids=things, semantic_probability=probability)
+    def op(**settings) -> PanopticOutput:
+        return panoptic_segmentation(*maps, stride=stride, thing_ids=things, **settings)
 
     result = op()
     height, width = result.panoptic.shape[1:]
 
     def by_reference() -> tuple[Tensor, ...]:
         sizes = (stride, False, height, width, list(things))
-        return reference.panoptic_segmentation(*maps, *sizes, 0.1, 7, 200, 2048, 1000, -1, False, "heatmap", 64, False)
+        settings = (0.1, 7, 200, 2048, 1000, -1, False, "heatmap", 64, False)
+        return reference.panoptic_segmentation(*maps, *sizes, *settings)
 
     print(f"{processor()}, {arguments.threads} threads, torch {torch.__version__}")
     print(
@@ -162,13 +178,22 @@ def main() -> None:
     moved = sum(m.numel() * m.element_size() for m in maps) + result.panoptic.numel() * 4
     source, target = torch.ones(2, moved // 2, dtype=torch.uint8)
 
-    rows = [(f"op ({backend()})", op), ("op, semantic_probability=True", lambda: op(True))]
+    sources = [
+        (f"op ({backend()})", op),
+        ("op, centers from votes", lambda: op(center_source="votes")),
+        ("op, centers from votes by class", lambda: op(center_source="votes", class_aware_votes=True)),
+        ("op, centers from both", lambda: op(center_source="both")),
+    ]
+    if arguments.sources:
+        print_table(measure_in_turns(sources, arguments.seconds))
+        return
+    rows = [*sources, ("op, semantic_probability=True", lambda: op(semantic_probability=True))]
     rows.append(("reference", by_reference))
     rows.append(("careful PyTorch", lambda: careful(*maps, stride, things)))
     if arguments.unfused:
         rows.append(("unfused, as Detectron2", lambda: unfused(*maps, stride, things)))
     rows.append((f"copy that moves {moved / 2**20:.1f} MiB", lambda: target.copy_(source)))
-    for name, function in rows[2:-1]:
+    for name, function in rows[len(sources) + 1 : -1]:
         panoptic = function()
         panoptic = panoptic if isinstance(panoptic, Tensor) else panoptic[0][0]
         print(f"{name}: {(panoptic != result.panoptic[0]).sum().item()} pixels differ from the op")

@@ -174,16 +174,16 @@ def panoptic_segmentation(
     A pixel with a NaN among its logits, or a thing pixel whose vote is not finite, is void and counted
     nowhere. NaN in the heatmap is no centre and hides none.
 
-    That is where centres come from with `center_source` "heatmap". With "votes" they come from the offsets
-    alone. Each grid sample whose class is a thing votes, for the pixels that it is the nearest sample of, for
-    the place where its offset points; votes that end outside of the image are lost. Centres are the peaks of
-    the votes, smoothed over two cells, that have more than `vote_threshold` of them and most within
-    `nms_kernel`, rounded up to cells but no less than one to each side; the first of several. A centre is the
-    mean of the votes around its peak. Samples vote, not output pixels: 26 thousand instead of 400 thousand in
-    a street at stride 4, and the result differs by less than a cell. With "both", a heatmap peak stays if a
-    peak of the votes with more than a quarter of `vote_threshold` lies in its window, and takes its votes; a
-    peak of the votes without a heatmap peak in its window counts if it has more than `vote_threshold`. With `top_k` centres or more, only those with more votes than the `top_k`-th
-    stay.
+    That is how centres come from the heatmap. With `center_source` "votes" they come from the offsets alone:
+    each grid sample whose class is a thing votes for the place that its offset points to, once for each pixel
+    that it is the nearest sample of. Votes that end outside of the output are lost. Centres are the peaks of
+    the votes, smoothed over two cells to each side, that have more than `vote_threshold` and most within
+    `nms_kernel`, rounded up to cells and no less than one to each side; the first of several. A centre lies
+    at the mean of the votes on its peak's cell and those next to it. The samples vote and not the pixels: a
+    sixteenth at stride 4, for places that differ by less than a cell. With "both", a heatmap peak stays if
+    a peak of the votes with more than a quarter of `vote_threshold` is in its window, whose votes it takes; a
+    peak of the votes without a heatmap peak in its window is a centre if it has more than `vote_threshold`.
+    With `top_k` centres or more, those with more votes than the `top_k`-th stay.
 
     Args:
         semantic: (N,C,h,w) float32, float16 or bfloat16 logits.

@@ -1,4 +1,4 @@
-"""Centres by voting, in plain PyTorch: every thing sample says where its centre is; peaks of the votes are centres.
+"""Centres by voting, in plain PyTorch: thing samples say where their centres are; peaks of the votes win.
 
 Votes are counted in whole numbers, so their order does not matter and every device has the same sums.
 """
@@ -12,7 +12,7 @@ from torch import Tensor
 STEPS = 16  # a vote's position is rounded to 1/16 of a cell on each axis
 KERNEL = (1, 4, 6, 4, 1)  # smooths the votes, on each axis
 REACH = len(KERNEL) // 2
-# What one pixel adds to the smoothed votes of a cell that its vote hits in the middle: there it counts as one vote.
+# What a pixel adds to the smoothed votes of a cell whose middle its vote hits: there it counts as one vote.
 ONE_VOTE = STEPS**2 * KERNEL[REACH] ** 2
 # A peak of the votes with a heatmap peak beside it needs 1/4 of the votes that one without needs.
 SUPPORT_SHARE = 4
@@ -32,7 +32,7 @@ class Grid(NamedTuple):
         return int(self.near_y[-1]) + 1, int(self.near_x[-1]) + 1
 
     def pixels(self, cells: Tensor, votes: Tensor, moments: Tensor) -> Tensor:
-        """(P,2) cells, sums of votes and of votes * (distance + 1) around them → mean in output pixels (P,2)."""
+        """(P,2) cells, sums of votes and of votes * (distance + 1) there → mean positions in pixels (P,2)."""
         origin = 0 if self.align_corners else self.stride - 1  # twice the position of the first sample
         votes = votes[:, None]
         inside = (2 * self.stride * moments + (origin + 1) * votes) // (2 * votes)
@@ -56,7 +56,7 @@ class Peaks(NamedTuple):
 
 
 def landing(offset: Tensor, cells: int, dim: int) -> tuple[Tensor, Tensor]:
-    """Offsets along one axis → where the votes of the first `cells` samples land in 1/16 of cells, and whether."""
+    """Offsets along one axis → where in the first `cells` cells votes land, in 1/16 of cells, and whether."""
     shape = (-1, 1) if dim == 0 else (1, -1)
     position = torch.arange(offset.shape[dim], device=offset.device).float().view(shape) + offset
     lands = (position >= -0.5) & (position <= cells - 0.5)  # not where it is NaN
@@ -107,8 +107,8 @@ def _largest(values: Tensor, kernel: tuple[int, int]) -> Tensor:
 def find_peaks(cells: Tensor, grid: Grid, radius: int, least: int) -> Peaks:
     """Peaks of the smoothed votes, in raster order.
 
-    A peak has a sum above `least`, and in its window of 2 * radius + 1 cells nobody has more and nobody earlier
-    in raster order has as much. Its point is the mean of the votes on it and the cells next to it.
+    A peak has a sum above `least`, and in its window of 2 * radius + 1 cells nobody has more and nobody
+    earlier in raster order has as much. Its point is the mean of the votes on it and the cells next to it.
     """
     smoothed = smooth(cells)
     # Whole numbers below 2^53: exact.
@@ -147,8 +147,8 @@ def find_voted_centers(
     """Centres from votes, and those of `heatmap_peaks` (K,2) that votes support; fewer than `top_k`.
 
     Returns:
-        centers: (M,2) int64 (y,x) in raster order; of several at one pixel heatmap peaks first, then the lowest
-            class, then the first cell.
+        centers: (M,2) int64 (y,x) in raster order; of several at one pixel heatmap peaks first, then the
+            lowest class, then the first cell.
         scores: (M,) float32, `heatmap` (H,W) there, 0 for NaN.
         votes: (M,) int64.
     """
@@ -156,7 +156,7 @@ def find_voted_centers(
     radius = max(1, -(-(nms_kernel // 2) // grid.stride))
     votes = cast_votes(semantic, offset, is_thing, grid)
     group = votes.category if class_aware else torch.zeros_like(votes.category)
-    # A heatmap peak belongs to the group with the most votes beside it: the peaks of others count by themselves.
+    # A heatmap peak belongs to the group with the most votes beside it; others' peaks count by themselves.
     at = torch.stack((grid.near_y[heatmap_peaks[:, 0]], grid.near_x[heatmap_peaks[:, 1]]), 1)
     support = torch.zeros_like(at[:, 0])
     supporter = torch.full_like(at[:, 0], -1)

@@ -22,7 +22,7 @@ def segment(request):
 
 
 def blobs(things, size=(32, 48), classes=4):
-    """Network outputs with rectangles on class 0 that vote without error: (class, y0, x0, y1, x1, (cy, cx))."""
+    """Network outputs with rectangles on class 0 that vote without error: class, y0, x0, y1, x1, (cy, cx)."""
     label = torch.zeros(size, dtype=torch.long)
     offset = torch.zeros(1, 2, *size)
     y, x = torch.meshgrid(*(torch.arange(n, dtype=torch.float32) for n in size), indexing="ij")
