@@ -55,6 +55,8 @@ def test_a_saved_config_loads_again(tmp_path):
         ("data.val_seed=0", "val_seed must differ"),
         ("augmentation.scale=[2, 1]", "low <= high"),
         ("model.output_stride=8", "model.output_stride"),
+        ("postprocess.center_source=offsets", "postprocess.center_source: .*got 'offsets'"),
+        ("postprocess.vote_threshold=-1", "postprocess.vote_threshold"),
         ("training.iterations", "must read section.key=value"),
         ("training.iterations.x=1", "training.iterations is a value"),
         ("training.iterations={", "not a YAML value"),

@@ -235,6 +235,35 @@ def test_segments_agree_with_the_map_whatever_the_network_says(data, seed):
     check_consistent(result)
 
 
+@pytest.mark.parametrize("output_size", [(96, 160), (192, 320), (48, 80)])
+def test_centers_may_come_from_votes(output_size):
+    predictions, cells = perfect_predictions(GRID, THINGS, logit=30.0)
+    blind = predictions._replace(center=torch.zeros_like(predictions.center))
+    assert not any(segment.is_thing for segment in run(blind, output_size)[0].segments)
+    votes = CONFIG.model_copy(update={"center_source": "votes"})
+    (result,) = run(blind, output_size, config=votes)
+    check_in_place(result.panoptic, cells, 2)
+    check_consistent(result)
+    for segment in result.segments:
+        assert (segment.support > 0.95) == segment.is_thing
+        assert segment.score > 0.9
+    # The person has 12 x 4 cells of 16 pixels of the input; the threshold counts those at any size.
+    for threshold, people in ((760, 1), (770, 0)):
+        (result,) = run(blind, output_size, config=votes.model_copy(update={"vote_threshold": threshold}))
+        assert [segment.category for segment in result.segments].count("person") == people
+
+
+def test_a_center_without_agreement_has_little_support():
+    predictions, _ = perfect_predictions(GRID, THINGS, logit=30.0)
+    both = CONFIG.model_copy(update={"center_source": "both", "vote_threshold": 8})
+    sure = run(predictions, config=both)[0].segments[2:]
+    noise = 3 * torch.randn(predictions.offset.shape, generator=torch.Generator().manual_seed(0))
+    unsure = run(predictions._replace(offset=predictions.offset + noise), config=both)[0].segments[2:]
+    assert min(segment.support for segment in sure) > 0.95
+    assert max(segment.support for segment in unsure) < 0.5
+    assert all(segment.support == 0 for segment in run(predictions)[0].segments)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
