@@ -3,6 +3,7 @@
     python benchmarks/centers.py                                  # 40 generated streets, the bundled model
     python benchmarks/centers.py --checkpoint FILE --count 200    # another model, more streets
     python benchmarks/centers.py --plot docs/centers.png          # also draws the figure
+    python benchmarks/centers.py --cityscapes FOLDER              # the labels of Cityscapes frames, no model
 
 Perfect outputs are made from the ground truth (`panodeeplab.evaluation.oracle`), then spoiled:
 
@@ -15,6 +16,7 @@ Perfect outputs are made from the ground truth (`panodeeplab.evaluation.oracle`)
 import argparse
 import sys
 from collections.abc import Iterable, Iterator
+from itertools import chain
 
 import numpy as np
 import torch
@@ -25,6 +27,7 @@ from tqdm import tqdm
 
 from panodeeplab.classes import ClassTable
 from panodeeplab.config import PostprocessConfig
+from panodeeplab.data.cityscapes import CityscapesDataset, find_splits
 from panodeeplab.data.sample import Sample
 from panodeeplab.data.scenes import StreetScenes
 from panodeeplab.evaluation import PanopticQuality
@@ -38,6 +41,7 @@ SOURCES = {
     "votes": {"center_source": "votes"},
     "both": {"center_source": "both"},
     "votes, class-aware": {"center_source": "votes", "class_aware_votes": True},
+    "both, class-aware": {"center_source": "both", "class_aware_votes": True},
 }
 HEATMAP_NOISE = (0.0, 0.25, 0.5, 0.75, 1.0)
 OFFSET_NOISE = (0.0, 0.5, 1.0, 2.0, 3.0)
@@ -100,6 +104,31 @@ def noisy_oracle(
         yield Predictions(semantic, heatmap[None, None], spoiled[None])
 
 
+class Scores:
+    """PQ and numbers of things found, by any key and source."""
+
+    def __init__(self, classes: ClassTable, config: PostprocessConfig) -> None:
+        self.classes, self.config = classes, config
+        self.qualities: dict[tuple, PanopticQuality] = {}
+        self.found: dict[tuple, int] = {}
+
+    def update(self, key: object, predictions: Predictions, sample: Sample) -> None:
+        for name, settings in SOURCES.items():
+            (result,) = postprocess(
+                predictions,
+                input_size=sample.panoptic.shape,
+                classes=self.classes,
+                config=PostprocessConfig(**(self.config.model_dump() | settings)),
+            )
+            quality = self.qualities.setdefault((key, name), PanopticQuality(self.classes))
+            quality.update(result.panoptic, sample.panoptic, sample.segments_info)
+            things = sum(segment.is_thing for segment in result.segments)
+            self.found[key, name] = self.found.get((key, name), 0) + things
+
+    def pq(self, key: object, name: str, group: str = "Things") -> float:
+        return 100 * self.qualities[key, name].result()[group]["pq"]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -107,86 +136,76 @@ def main() -> None:
     parser.add_argument("--checkpoint", default="street-tiny", help="a file or the name of a bundled model")
     parser.add_argument("--count", type=int, default=40, help="number of generated streets")
     parser.add_argument("--seed", type=int, default=2, help="of the streets; training used others")
+    parser.add_argument("--cityscapes", help="a Cityscapes folder in place of streets; its labels only")
     parser.add_argument("--vote-threshold", type=int, help="in place of the checkpoint's")
     parser.add_argument("--plot", help="PNG to draw")
     arguments = parser.parse_args()
 
     checkpoint = load_checkpoint(arguments.checkpoint)
-    model, config, classes = checkpoint.model.eval(), checkpoint.config, checkpoint.classes
-    size, sigma = config.inference.input_size or (256, 512), config.targets.sigma
-    changed = {} if arguments.vote_threshold is None else {"vote_threshold": arguments.vote_threshold}
-    base = config.postprocess.model_copy(update=changed)
+    config, classes = checkpoint.config.postprocess, checkpoint.classes
+    if arguments.cityscapes:
+        datasets = [CityscapesDataset(arguments.cityscapes, s) for s in find_splits(arguments.cityscapes)]
+        model, config, sigma = None, PostprocessConfig(), 8
+    else:
+        size = checkpoint.config.inference.input_size or (256, 512)
+        datasets = [StreetScenes(arguments.count, size=size, seed=arguments.seed)]
+        model, sigma = checkpoint.model.eval(), checkpoint.config.targets.sigma
+    if arguments.vote_threshold is not None:
+        config = config.model_copy(update={"vote_threshold": arguments.vote_threshold})
     levels = sorted(
         {(noise, STILL_OFFSET) for noise in HEATMAP_NOISE}
         | {(STILL_HEATMAP, noise) for noise in OFFSET_NOISE}
         | {(0.0, 0.0)}
     )
-    qualities: dict[tuple, PanopticQuality] = {}
-    centers: dict[tuple, int] = {}
-
-    def score(key: object, predictions: Predictions, sample: Sample) -> None:
-        for name, settings in SOURCES.items():
-            (result,) = postprocess(
-                predictions,
-                input_size=sample.panoptic.shape,
-                classes=classes,
-                config=PostprocessConfig(**(base.model_dump() | settings)),
-            )
-            quality = qualities.setdefault((key, name), PanopticQuality(classes))
-            quality.update(result.panoptic, sample.panoptic, sample.segments_info)
-            found = sum(segment.is_thing for segment in result.segments)
-            centers[key, name] = centers.get((key, name), 0) + found
-
-    dataset = StreetScenes(arguments.count, size=size, seed=arguments.seed)
-    instances = 0
+    scores = Scores(classes, config)
+    count, instances = sum(map(len, datasets)), 0
+    samples = chain.from_iterable((dataset[i] for i in range(len(dataset))) for dataset in datasets)
     with torch.inference_mode():
-        for index in tqdm(range(len(dataset)), "streets", disable=not sys.stderr.isatty()):
-            sample = dataset[index]
-            things = [s for s in sample.segments_info if s["category_id"] in classes.thing_ids]
-            instances += len(np.intersect1d([s["id"] for s in things], sample.panoptic))
-            image = torch.from_numpy(sample.image).permute(2, 0, 1)[None]
-            score("model", model(image), sample)
-            for level, outputs in zip(
-                levels, noisy_oracle(sample, classes, levels, sigma, index), strict=True
-            ):
-                score(level, outputs, sample)
+        for seed, sample in enumerate(tqdm(samples, "images", count, disable=not sys.stderr.isatty())):
+            things = [s["id"] for s in sample.segments_info if s["category_id"] in classes.thing_ids]
+            instances += len(np.intersect1d(things, sample.panoptic))
+            if model is not None:
+                image = torch.from_numpy(sample.image).permute(2, 0, 1)[None]
+                scores.update("model", model(image), sample)
+            outputs = noisy_oracle(sample, classes, levels, sigma, seed)
+            for level, predictions in zip(levels, outputs, strict=True):
+                scores.update(level, predictions, sample)
 
-    def pq(key: object, name: str, group: str = "Things") -> float:
-        return 100 * qualities[key, name].result()[group]["pq"]
-
+    height, width = sample.panoptic.shape
     print(
-        f"{arguments.count} streets of {size[0]} x {size[1]}, "
-        f"{instances / arguments.count:.1f} instances each, "
-        f"vote_threshold {base.vote_threshold}"
+        f"{count} images of {height} x {width}, {instances / count:.1f} instances each, "
+        f"vote_threshold {config.vote_threshold}"
     )
-    print(f"\n{arguments.checkpoint:24}{'PQ':>8}{'things':>8}{'found':>8}")
-    for name in SOURCES:
-        print(
-            f"{name:24}{pq('model', name, 'All'):8.1f}{pq('model', name):8.1f}"
-            f"{centers['model', name] / arguments.count:8.1f}"
-        )
+    if model is not None:
+        print(f"\n{arguments.checkpoint:24}{'PQ':>8}{'things':>8}{'found':>8}")
+        for name in SOURCES:
+            every, things = (scores.pq("model", name, group) for group in ("All", "Things"))
+            print(f"{name:24}{every:8.1f}{things:8.1f}{scores.found['model', name] / count:8.1f}")
     print(f"\n{'PQ of things, oracle':24}" + "".join(f"{name:>20}" for name in SOURCES))
     for level in levels:
-        cells = "".join(f"{pq(level, name):20.1f}" for name in SOURCES)
+        cells = "".join(f"{scores.pq(level, name):20.1f}" for name in SOURCES)
         print(f"heatmap {level[0]:.2f} offset {level[1]:.1f} {cells}")
     if arguments.plot:
-        line_plot(
-            arguments.plot,
-            [
-                Panel(
-                    f"offset noise {STILL_OFFSET:g}",
-                    "heatmap noise",
-                    "PQ of things",
-                    {n: [(x, pq((x, STILL_OFFSET), n)) for x in HEATMAP_NOISE] for n in SOURCES},
-                ),
-                Panel(
-                    f"heatmap noise {STILL_HEATMAP:g}",
-                    "offset noise",
-                    "PQ of things",
-                    {n: [(x, pq((STILL_HEATMAP, x), n)) for x in OFFSET_NOISE] for n in SOURCES},
-                ),
-            ],
-        )
+        along = {
+            "heatmap noise": (
+                f"offset noise {STILL_OFFSET:g}",
+                {x: (x, STILL_OFFSET) for x in HEATMAP_NOISE},
+            ),
+            "offset noise": (
+                f"heatmap noise {STILL_HEATMAP:g}",
+                {x: (STILL_HEATMAP, x) for x in OFFSET_NOISE},
+            ),
+        }
+        panels = [
+            Panel(
+                title,
+                axis,
+                "PQ of things",
+                {name: [(x, scores.pq(level, name)) for x, level in places.items()] for name in SOURCES},
+            )
+            for axis, (title, places) in along.items()
+        ]
+        line_plot(arguments.plot, panels)
 
 
 if __name__ == "__main__":

@@ -101,14 +101,16 @@ def measure(function: Callable[[], object], seconds: float) -> list[float]:
 def measure_in_turns(
     rows: list[tuple[str, Callable[[], object]]], seconds: float
 ) -> list[tuple[str, list[float]]]:
-    """As `measure` for each row, a run of each at a time: what else the machine does slows all alike."""
+    """As `measure` for each row, but processor time, a run of each at a time: small differences show,
+    whatever else the machine does. All threads count, so use one.
+    """
     times: list[list[float]] = [[] for _ in rows]
     start = time.perf_counter()
     while len(times[0]) < 4 or time.perf_counter() - start < seconds * len(rows):
         for (_, function), row in zip(rows, times, strict=True):
-            before = time.perf_counter()
+            before = time.process_time()
             function()
-            row.append((time.perf_counter() - before) * 1e3)
+            row.append((time.process_time() - before) * 1e3)
     return [(name, sorted(row[1:])) for (name, _), row in zip(rows, times, strict=True)]
 
 
@@ -144,7 +146,9 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--seconds", type=float, default=5.0, help="time for each row of the table")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--sources", action="store_true", help="only the sources of centers, in turns")
+    parser.add_argument(
+        "--sources", action="store_true", help="only the sources of centers, in turns, processor time"
+    )
     parser.add_argument("--unfused", action="store_true", help="also Detectron2's way, seconds a run")
     arguments = parser.parse_args()
 
