@@ -83,8 +83,8 @@ PDL_INLINE float exponential(float x) {
 // is rounded to 1/16 of a grid cell on each axis, and a pixel gives 16 * 16 shares to the four cells around it.
 constexpr int32_t kVoteSteps = 16;
 
-// Votes are smoothed on each axis by 1 4 6 4 1; a pixel counts as one vote in the cell that it hits in the middle. There
-// are fewer than 2^31 pixels, so all of them in one cell stay below 2^31 * 256 * 36 < 2^45.
+// Votes are smoothed on each axis by 1 4 6 4 1; a pixel counts as one vote in the cell whose middle it hits. There are
+// fewer than 2^31 pixels, so all of them in one cell stay below 2^31 * 256 * 36 < 2^45.
 constexpr int32_t kVoteReach = 2;
 constexpr int64_t kOneVote = int64_t{kVoteSteps} * kVoteSteps * 6 * 6;
 
