@@ -1,0 +1,163 @@
+// The second launch, a block an image: peaks of all tiles → centres in raster order.
+#ifndef PANODEEPLAB_CUDA_CENTERS_H
+#define PANODEEPLAB_CUDA_CENTERS_H
+
+#include "cuda/plan.h"
+#include "cuda/survey.h"
+
+namespace pdl::gpu {
+
+template <class T> struct CollectCenters {
+    static constexpr int32_t kThreads = 1024;
+    static constexpr int32_t kFew = kThreads;  // so many are sorted in shared memory
+
+    struct Shared {
+        int32_t positions[kFew];
+        int32_t bins[256];
+        int32_t total, kept, remaining;
+        uint32_t prefix;
+    };
+
+    static int64_t blocks(const Plan &) { return 1; }
+
+    template <class Block> static PDL_DEVICE void run(Block &block, Shared &s, const Plan &plan) {
+        const Image image = image_of(plan, block.image());
+        const Channel<T> heatmap(plan.center, image.n, 0);
+        const int32_t width = plan.columns.size;
+
+        block.each([&](int32_t t) {
+            if (t == 0) s.total = s.kept = 0;
+        });
+        block.each([&](int32_t t) {
+            for (int32_t i = t; i < plan.tiles(); i += kThreads) {
+                const int32_t count = image.peak_counts[i];
+                if (count == 0) continue;
+                const int32_t place = fetch_add(&s.total, count);
+                const int32_t *peaks = image.panoptic + Survey<T>::first_pixel(plan, tile_at(plan, i));
+                for (int32_t k = 0; k < count && k < kFew - place; k++) s.positions[place + k] = peaks[k];
+            }
+        });
+        const int32_t total = s.total;
+        int32_t count = total;
+        if (total >= plan.top_k || total > kFew) {
+            const float cut = total >= plan.top_k ? find_cut(block, s, plan, image, heatmap, total) : -HUGE_VALF;
+            block.each([&](int32_t t) {
+                each_peak(s, plan, image, t, total, [&](int32_t position) {
+                    if (heat_at(plan, heatmap, position / width, position % width) > cut)
+                        image.positions[fetch_add(&s.kept, 1)] = position;
+                });
+            });
+            count = s.kept;
+            block.each([&](int32_t t) {
+                if (count <= kFew && t < count) s.positions[t] = image.positions[t];
+            });
+        }
+
+        if (count <= kFew) {
+            block.each([&](int32_t t) {
+                if (t >= count) return;
+                int32_t rank = 0;
+                for (int32_t i = 0; i < count; i++) rank += s.positions[i] < s.positions[t] ? 1 : 0;
+                write(plan, image, heatmap, rank, s.positions[t]);
+            });
+        } else {
+            sort(block, image.positions, count);
+            block.each([&](int32_t t) {
+                for (int32_t i = t; i < count; i += kThreads) write(plan, image, heatmap, i, image.positions[i]);
+            });
+        }
+        block.each([&](int32_t t) {
+            for (int64_t i = count + t; i < plan.top_k; i += kThreads) {
+                image.centers[2 * i] = image.centers[2 * i + 1] = -1;
+                image.center_scores[i] = 0.0f;
+            }
+            if (t == 0) *image.num_centers = count;
+        });
+    }
+
+private:
+    // Runs `use` on this thread's share of the peaks.
+    template <class Use>
+    static PDL_DEVICE void each_peak(const Shared &s, const Plan &plan, const Image &image, int32_t t, int32_t total,
+                                     const Use &use) {
+        if (total <= kFew) {
+            if (t < total) use(s.positions[t]);
+            return;
+        }
+        for (int32_t i = t; i < plan.tiles(); i += kThreads) {
+            const int32_t count = image.peak_counts[i];
+            const int32_t *peaks = image.panoptic + Survey<T>::first_pixel(plan, tile_at(plan, i));
+            for (int32_t k = 0; k < count; k++) use(peaks[k]);
+        }
+    }
+
+    // Whole numbers in the order of the floats they stand for.
+    static PDL_DEVICE uint32_t key_of(float score) {
+        const auto bits = static_cast<uint32_t>(bits_of(score));
+        return (bits & 0x80000000u) != 0 ? ~bits : bits | 0x80000000u;
+    }
+
+    static PDL_DEVICE float score_of(uint32_t key) {
+        return float_of(static_cast<int32_t>((key & 0x80000000u) != 0 ? key & 0x7fffffffu : ~key));
+    }
+
+    // The top_k-th highest score, byte after byte.
+    template <class Block>
+    static PDL_DEVICE float find_cut(Block &block, Shared &s, const Plan &plan, const Image &image,
+                                     const Channel<T> &heatmap, int32_t total) {
+        block.each([&](int32_t t) {
+            if (t != 0) return;
+            s.remaining = static_cast<int32_t>(plan.top_k);
+            s.prefix = 0;
+        });
+        uint32_t known = 0;
+        for (int32_t shift = 24; shift >= 0; shift -= 8) {
+            block.each([&](int32_t t) {
+                if (t < 256) s.bins[t] = 0;
+            });
+            block.each([&](int32_t t) {
+                each_peak(s, plan, image, t, total, [&](int32_t position) {
+                    const int32_t width = plan.columns.size;
+                    const uint32_t key = key_of(heat_at(plan, heatmap, position / width, position % width));
+                    if ((key & known) == s.prefix) fetch_add(&s.bins[key >> shift & 255u], 1);
+                });
+            });
+            block.each([&](int32_t t) {
+                if (t != 0) return;
+                int32_t bin = 255;
+                for (; bin > 0 && s.bins[bin] < s.remaining; bin--) s.remaining -= s.bins[bin];
+                s.prefix |= static_cast<uint32_t>(bin) << shift;
+            });
+            known |= 255u << shift;
+        }
+        return score_of(s.prefix);
+    }
+
+    // Ascending, in place. Merges of sequences of which one is turned around, so that all exchanges go one way and
+    // numbers that would follow the last one may be thought away.
+    template <class Block> static PDL_DEVICE void sort(Block &block, int32_t *numbers, int32_t count) {
+        for (int64_t size = 2; size / 2 < count; size *= 2)
+            for (int64_t step = size / 2; step > 0; step /= 2)
+                block.each([&](int32_t t) {
+                    for (int64_t i = t; i < count; i += kThreads) {
+                        const int64_t other = step == size / 2 ? i ^ (size - 1) : i ^ step;
+                        if (other <= i || other >= count || numbers[i] <= numbers[other]) continue;
+                        const int32_t smaller = numbers[other];
+                        numbers[other] = numbers[i];
+                        numbers[i] = smaller;
+                    }
+                });
+    }
+
+    static PDL_DEVICE void write(const Plan &plan, const Image &image, const Channel<T> &heatmap, int32_t k,
+                                 int32_t position) {
+        const int32_t y = position / plan.columns.size, x = position % plan.columns.size;
+        image.centers[2 * k] = y;
+        image.centers[2 * k + 1] = x;
+        image.center_scores[k] = heat_at(plan, heatmap, y, x);
+    }
+};
+
+}  // namespace pdl::gpu
+
+#endif

@@ -1,0 +1,100 @@
+"""`panoptic_segmentation` on CUDA tensors: the compiled module `_panodeeplab_cuda`.
+
+A call puts a fixed number of kernels on the current stream of the tensors' device and waits for nothing, so that
+it can be captured in a CUDA graph. All memory comes from torch.
+"""
+
+import functools
+from types import ModuleType
+
+import torch
+from torch import Tensor
+
+ABI_VERSION = 1  # PDL_CUDA_ABI_VERSION of ext/panoptic_cuda.h
+DTYPES = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2}  # PDL_CUDA_FLOAT32 ...
+
+MISSING = (
+    "panodeeplab was installed without its CUDA kernels, so it cannot post-process CUDA tensors: install it again "
+    "with nvcc at hand (`PANODEEPLAB_CUDA=1 pip install --no-build-isolation --no-deps .` says what is missing), "
+    "move the tensors to the CPU, or set PANODEEPLAB_BACKEND=reference for plain PyTorch on the GPU"
+)
+
+
+@functools.cache
+def load() -> ModuleType | None:
+    """The compiled module, or None if it is not installed."""
+    try:
+        import _panodeeplab_cuda
+    except ModuleNotFoundError as error:
+        if error.name != "_panodeeplab_cuda":
+            raise
+        return None
+    found = getattr(_panodeeplab_cuda, "ABI_VERSION", None)
+    if found != ABI_VERSION:
+        raise ImportError(
+            f"{_panodeeplab_cuda.__file__} was built for another version of panodeeplab "
+            f"(its ABI version is {found}, wanted {ABI_VERSION}); install panodeeplab again to rebuild it"
+        )
+    return _panodeeplab_cuda
+
+
+def with_one_dtype(*maps: Tensor) -> tuple[Tensor, ...]:
+    """Maps as the kernels take them: of one dtype, and contiguous or channels-last. Most are so already."""
+    if len({x.dtype for x in maps}) > 1:
+        maps = tuple(x.float() for x in maps)
+    return tuple(
+        x if x.is_contiguous() or x.is_contiguous(memory_format=torch.channels_last) else x.contiguous()
+        for x in maps
+    )
+
+
+def strides_of(x: Tensor) -> tuple[int, int, int]:
+    """From an image, a channel and a sample of (N,C,h,w) to the next, in elements."""
+    channels, plane = x.shape[1], x.shape[2] * x.shape[3]
+    # Not x.stride(): where a size is 1 it may be anything.
+    return (channels * plane, plane, 1) if x.is_contiguous() else (channels * plane, 1, channels)
+
+
+def panoptic_segmentation(
+    result: tuple[Tensor, ...],
+    semantic: Tensor,
+    center: Tensor,
+    offset: Tensor,
+    stride: int,
+    align_corners: bool,
+    thing_ids: list[int],
+    center_threshold: float,
+    nms_kernel: int,
+    top_k: int,
+    stuff_area: int,
+    label_divisor: int,
+    void_label: int,
+    semantic_probability: bool,
+) -> None:
+    """Fills `result`, the outputs of the op; raises if the module is not installed."""
+    module = load()
+    if module is None:
+        raise RuntimeError(MISSING)
+    if semantic.shape[0] == 0:
+        return
+    maps = with_one_dtype(semantic, center, offset)
+    with torch.cuda.device(semantic.device):
+        call = module.PanopticSegmentation(
+            tuple((x.data_ptr(), *strides_of(x)) for x in maps),
+            DTYPES[maps[0].dtype],
+            tuple(semantic.shape),
+            tuple(result[0].shape[1:]),
+            stride,
+            align_corners,
+            thing_ids,
+            center_threshold,
+            nms_kernel,
+            top_k,
+            stuff_area,
+            label_divisor,
+            void_label,
+            semantic_probability,
+            tuple(x.data_ptr() for x in result),
+        )
+        scratch = torch.empty(call.scratch_bytes, dtype=torch.uint8, device=semantic.device)
+        call.run(scratch.data_ptr(), torch.cuda.current_stream().cuda_stream)
