@@ -1,12 +1,15 @@
-"""Builds the compiled module; everything else about the package is in pyproject.toml.
+"""Builds the compiled modules; everything else about the package is in pyproject.toml.
 
-`_panodeeplab_cpu` is a top-level module, so that it is also found where a checkout's `panodeeplab` shadows
-the installed one.
+`_panodeeplab_cpu` and `_panodeeplab_cuda` are top-level modules, so that they are also found where a checkout's
+`panodeeplab` shadows the installed one. The second is built where nvcc is found in CUDA_HOME or PATH, no GPU
+needed; PANODEEPLAB_CUDA=0 leaves it out, PANODEEPLAB_CUDA=1 stops with an error if it cannot be built.
 """
 
 import os
+import re
 import shlex
 import shutil
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -22,9 +25,59 @@ NO_COMPILER = (
     "the Visual Studio Build Tools (Windows)."
 )
 
+NO_NVCC = (
+    "PANODEEPLAB_CUDA=1, but nvcc was not found in CUDA_HOME/bin or PATH: install the CUDA toolkit (12.0 or newer) "
+    "or set CUDA_HOME to its folder."
+)
+# Machine code for each, and PTX of the last for what comes after it.
+ARCHITECTURES = ("75", "80", "86", "89", "90")
+
+
+def find_nvcc() -> str | None:
+    """The nvcc to build the CUDA module with; None if there is to be no CUDA module."""
+    wanted = os.environ.get("PANODEEPLAB_CUDA", "auto")
+    if wanted not in ("auto", "1", "0"):
+        sys.exit(f"PANODEEPLAB_CUDA is {wanted!r}, wanted auto, 1 or 0")
+    if wanted == "0" or (wanted == "auto" and os.name == "nt"):
+        return None
+    home = os.environ.get("CUDA_HOME")
+    nvcc = shutil.which("nvcc", path=str(Path(home, "bin")) if home else None)
+    if nvcc is None and wanted == "1":
+        sys.exit(NO_NVCC)
+    return nvcc
+
 
 class BuildExtensions(build_ext):
     """Adds the flags of the compiler at hand, after asking whether there is one and what it can do."""
+
+    def build_extension(self, extension: Extension) -> None:
+        if extension.name == "_panodeeplab_cuda":
+            extension.extra_objects = [self.compile_kernels()]
+            extension.library_dirs = self.cuda_library_folders()
+        super().build_extension(extension)
+
+    def compile_kernels(self) -> str:
+        """The object file of the CUDA kernels."""
+        target = Path(self.build_temp) / "panoptic_cuda.o"
+        newest = max(path.stat().st_mtime for path in map(Path, KERNELS))
+        if not self.force and target.exists() and target.stat().st_mtime > newest:
+            return str(target)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        # Equal bits everywhere: no fused multiply-add, and IEEE division and denormals, which are the default.
+        command = [NVCC, "-std=c++17", "-O3", "--fmad=false", "-Iext", "-c", "ext/panoptic_cuda.cu"]
+        command += ["-Xcompiler", "-fPIC,-Wall,-Wextra,-ffp-contract=off", f"--threads={os.cpu_count()}"]
+        for number in ARCHITECTURES:
+            command.append(f"-gencode=arch=compute_{number},code=sm_{number}")
+        command.append(f"-gencode=arch=compute_{number},code=compute_{number}")
+        self.spawn([*command, "-o", str(target)])
+        return str(target)
+
+    def cuda_library_folders(self) -> list[str]:
+        """Where this nvcc finds the CUDA runtime, which is linked statically: nothing to install at run time."""
+        dry = [NVCC, "--dryrun", "-c", "ext/panoptic_cuda.cu", "-o", os.devnull]
+        printed = subprocess.run(dry, capture_output=True, text=True, check=False).stderr
+        line = re.search("LIBRARIES=(.*)", printed)
+        return re.findall('-L([^" ]+)', line[1]) if line else []
 
     def build_extensions(self) -> None:
         if self.compiler.compiler_type == "msvc":
@@ -95,8 +148,25 @@ cpu = Extension(
     language="c++",
 )
 
+NVCC = find_nvcc()
+KERNELS = [str(path) for path in (*sorted(Path("ext").glob("cuda/*.h")), Path("ext/panoptic_cuda.cu"))]
+KERNELS += ["ext/arithmetic.h", "ext/panoptic_cuda.h"]
+
+cuda = Extension(
+    "_panodeeplab_cuda",
+    sources=["ext/_cuda.pyx"],
+    depends=KERNELS,
+    include_dirs=["ext"],
+    define_macros=[("Py_LIMITED_API", "0x030B0000"), ("CYTHON_LIMITED_API", "1")],
+    libraries=["cudart_static", "rt", "dl", "pthread"],
+    py_limited_api=True,
+    language="c++",
+    # A toolkit that does not work, such as one too old for the compiler, must not cost a user the CPU module.
+    optional=os.environ.get("PANODEEPLAB_CUDA") != "1",
+)
+
 setup(
-    ext_modules=cythonize([cpu], build_dir="build/cython"),
+    ext_modules=cythonize([cpu] if NVCC is None else [cpu, cuda], build_dir="build/cython"),
     cmdclass={"build_ext": BuildExtensions},
     options={"bdist_wheel": {"py_limited_api": "cp311"}},
 )

@@ -8,8 +8,11 @@
 namespace pdl::gpu {
 namespace {
 
+// Of one multiprocessor at once, at least: as many as the oldest has room for.
+constexpr int32_t kThreads = 1024;
+
 template <class Kernel>
-__global__ void __launch_bounds__(Kernel::kThreads) run(const __grid_constant__ Plan plan) {
+__global__ void __launch_bounds__(Kernel::kThreads, kThreads / Kernel::kThreads) run(const __grid_constant__ Plan plan) {
     __shared__ typename Kernel::Shared shared;
     DeviceBlock<Kernel::kThreads> block;
     Kernel::run(block, shared, plan);

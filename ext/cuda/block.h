@@ -9,10 +9,11 @@
 
 #ifdef __CUDACC__
 #define PDL_DEVICE __device__ __forceinline__
-#define PDL_UNROLL _Pragma("unroll 8")
+#define PDL_PRAGMA(text) _Pragma(#text)
+#define PDL_UNROLL(times) PDL_PRAGMA(unroll times)
 #else
 #define PDL_DEVICE inline
-#define PDL_UNROLL
+#define PDL_UNROLL(times)
 #endif
 
 namespace pdl::gpu {

@@ -203,26 +203,29 @@ private:
             if (y >= down.end || x >= across.end) return;
             const int32_t count = across.end - x < kStrip ? across.end - x : kStrip;
             const float weight_y = plan.rows.weight(down, y);
-            float weights_x[kStrip];
-            for (int32_t q = 0; q < kStrip; q++) weights_x[q] = q < count ? plan.columns.weight(across, x + q) : 0.0f;
-            int32_t classes[kStrip];
-            for (int32_t q = 0; q < kStrip; q++) classes[q] = cell.index;
-            if (cell.index < 0) classify(down, across, weight_y, weights_x, classes);
+            Four<float> weights_x;
+            Four<int32_t> classes;
+            for (int32_t q = 0; q < kStrip; q++) {
+                weights_x.value[q] = q < count ? plan.columns.weight(across, x + q) : 0.0f;
+                classes.value[q] = cell.index;
+            }
+            if (cell.index < 0) classes = classify(down, across, weight_y, weights_x);
 
             int32_t *out = image.panoptic + y * plan.columns.size + x;
             int32_t first = 0, pair = kNoPair;
-            for (int32_t q = 0; q < kStrip; q++) {
-                if (q >= count) break;
-                int32_t code = classes[q];
-                if (code < 0 || (plan.is_thing(code) && centers.count() == 0)) {
+            for (int32_t q = 0; q < count; q++) {
+                const int32_t index = take_first(classes);
+                const float weight_x = take_first(weights_x);
+                int32_t code = index;
+                if (index < 0 || (plan.is_thing(index) && centers.count() == 0)) {
                     code = nothing();
-                } else if (plan.is_thing(code)) {
+                } else if (plan.is_thing(index)) {
                     const int32_t k =
-                        cell.instance >= 0 ? cell.instance : nearest(s, down, across, weight_y, weights_x[q], y, x + q);
+                        cell.instance >= 0 ? cell.instance : nearest(s, down, across, weight_y, weight_x, y, x + q);
                     code = k < 0 ? nothing() : plan.classes + k;
                 }
                 out[q] = code;
-                const int32_t next = pair_of(code, classes[q]);
+                const int32_t next = pair_of(code, index);
                 if (next != pair) {
                     count_pixels(s, pair, y, x + first, x + q);
                     pair = next;
@@ -232,39 +235,49 @@ private:
             count_pixels(s, pair, y, x + first, x + count);
         }
 
+        // The first of four, which the others follow up on: an array with a running index would leave the registers.
+        template <class V> static PDL_DEVICE V take_first(Four<V> &four) {
+            const V first = four.value[0];
+            for (int32_t q = 0; q + 1 < kStrip; q++) four.value[q] = four.value[q + 1];
+            return first;
+        }
+
         PDL_DEVICE void count_pixels(Shared &s, int32_t pair, int32_t y, int32_t x0, int32_t x1) const {
             if (pair != kNoPair) s.tally.count(plan, image, pair, x1 - x0, {y, x0, y + 1, x1});
         }
 
         // The classes of the pixels of a strip; -1 where a logit is NaN.
-        PDL_DEVICE void classify(const Span &down, const Span &across, float weight_y, const float *weights_x,
-                                 int32_t *classes) const {
+        PDL_DEVICE Four<int32_t> classify(const Span &down, const Span &across, float weight_y,
+                                          const Four<float> &weights_x) const {
             const T *logits = static_cast<const T *>(plan.semantic.values) + image.n * plan.semantic.image;
             const int64_t above = int64_t{down.lower} * plan.columns.low, below = int64_t{down.upper} * plan.columns.low;
-            const int64_t corner[4] = {
-                (above + across.lower) * plan.semantic.sample, (above + across.upper) * plan.semantic.sample,
-                (below + across.lower) * plan.semantic.sample, (below + across.upper) * plan.semantic.sample};
+            const int64_t step = plan.semantic.sample;
+            const T *top_left = logits + (above + across.lower) * step, *top_right = logits + (above + across.upper) * step;
+            const T *bottom_left = logits + (below + across.lower) * step;
+            const T *bottom_right = logits + (below + across.upper) * step;
             float best[kStrip];
             bool valid[kStrip];
+            Four<int32_t> classes;
             for (int32_t q = 0; q < kStrip; q++) {
                 best[q] = -HUGE_VALF;
-                classes[q] = 0;
+                classes.value[q] = 0;
                 valid[q] = true;
             }
-            PDL_UNROLL
-            for (int32_t c = 0; c < plan.classes; c++, logits += plan.semantic.channel) {
-                const float left = between(to_float(logits[corner[0]]), to_float(logits[corner[2]]), weight_y);
-                const float right = between(to_float(logits[corner[1]]), to_float(logits[corner[3]]), weight_y);
+            PDL_UNROLL(4)
+            for (int32_t c = 0; c < plan.classes; c++) {
+                const int64_t at = c * plan.semantic.channel;
+                const float left = between(to_float(top_left[at]), to_float(bottom_left[at]), weight_y);
+                const float right = between(to_float(top_right[at]), to_float(bottom_right[at]), weight_y);
                 for (int32_t q = 0; q < kStrip; q++) {
-                    const float value = between(left, right, weights_x[q]);
+                    const float value = between(left, right, weights_x.value[q]);
                     const bool better = value > best[q];
                     best[q] = better ? value : best[q];
-                    classes[q] = better ? c : classes[q];
+                    classes.value[q] = better ? c : classes.value[q];
                     valid[q] = valid[q] && value == value;
                 }
             }
-            for (int32_t q = 0; q < kStrip; q++)
-                if (!valid[q]) classes[q] = -1;
+            for (int32_t q = 0; q < kStrip; q++) classes.value[q] = valid[q] ? classes.value[q] : -1;
+            return classes;
         }
 
         PDL_DEVICE int32_t nearest(const Shared &s, const Span &down, const Span &across, float weight_y,

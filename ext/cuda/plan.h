@@ -51,7 +51,10 @@ struct Axis {
         return span;
     }
 
-    PDL_DEVICE int32_t span_at(int32_t pixel) const { return pixel < shift ? 0 : (pixel - shift) / stride + lead; }
+    PDL_DEVICE int32_t span_at(int32_t pixel) const {
+        const auto steps = static_cast<uint32_t>(pixel - shift);  // unsigned is the faster division
+        return pixel < shift ? 0 : static_cast<int32_t>(steps / static_cast<uint32_t>(stride)) + lead;
+    }
 
     PDL_DEVICE float weight(const Span &span, int32_t pixel) const {
         return span.weight(pixel, stride, align_corners);

@@ -77,7 +77,7 @@ private:
         const T *logits = static_cast<const T *>(plan.semantic.values) + image.n * plan.semantic.image +
                           sample * plan.semantic.sample;
         Softmax softmax = {logits, plan.semantic.channel, -HUGE_VALF, 0.0f};
-        PDL_UNROLL
+        PDL_UNROLL(8)
         for (int32_t c = 0; c < plan.classes; c++) {
             const float logit = to_float(logits[c * softmax.channel]);
             softmax.top = logit > softmax.top ? logit : softmax.top;

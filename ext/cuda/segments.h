@@ -91,7 +91,7 @@ private:
     static PDL_DEVICE void elect(const Plan &plan, const Image &image, int32_t k) {
         const int32_t *votes = image.pairs + (k + 1) * plan.classes;
         int32_t most = 0, category = -1, area = 0;
-        PDL_UNROLL
+        PDL_UNROLL(8)
         for (int32_t c = 0; c < plan.classes; c++) {
             const int32_t count = votes[c];
             area += count;

@@ -90,7 +90,7 @@ private:
         for (int32_t k = 0; k < kSamples; k++)
             at[k] = (first + k < plane ? first + k : plane - 1) * plan.semantic.sample;
         Winner winner[kSamples];
-        PDL_UNROLL
+        PDL_UNROLL(8)
         for (int32_t c = 0; c < plan.classes; c++) {
             const T *logits = values + c * plan.semantic.channel;
             Four<T> four;

@@ -1,7 +1,8 @@
 """Post-processing and counting ops: each checks its arguments, then calls torch.ops.panodeeplab.*.
 
-On CPU tensors a compiled kernel runs where it is installed (`backend()` says so); tensors of any other
-device take the plain PyTorch reference on that device. Both give the same bits on the CPU.
+On CPU tensors a compiled kernel runs where it is installed (`backend()` says so), else the plain PyTorch reference.
+On CUDA tensors `panoptic_segmentation` is a compiled kernel too, on the current stream and without waiting for it;
+where it was not built, it raises a RuntimeError. Tensors of other devices take the reference. All give the same bits.
 """
 
 import math
@@ -207,6 +208,7 @@ def panoptic_segmentation(
 
     Raises:
         ValueError: an argument does not have the shape, type or range above.
+        RuntimeError: CUDA tensors, but the CUDA kernels were not built.
 
     Source: Cheng et al., Panoptic-DeepLab (CVPR 2020), section 3.2; details as Detectron2 has them. Votes:
         Leibe et al., Robust object detection with interleaved categorization and segmentation (IJCV 2008).

@@ -19,6 +19,11 @@ MISSING = (
     "move the tensors to the CPU, or set PANODEEPLAB_BACKEND=reference for plain PyTorch on the GPU"
 )
 
+NO_VOTES = (
+    "center_source is {center_source!r}, for which there are no CUDA kernels: take 'heatmap', move the tensors to "
+    "the CPU, or set PANODEEPLAB_BACKEND=reference for plain PyTorch on the GPU"
+)
+
 
 @functools.cache
 def load() -> ModuleType | None:
@@ -71,16 +76,23 @@ def panoptic_segmentation(
     void_label: int,
     semantic_probability: bool,
 ) -> None:
-    """Fills `result`, the outputs of the op; raises if the module is not installed."""
+    """Fills `result`, the outputs of the op but for `center_votes`; raises if the module is not installed."""
     module = load()
     if module is None:
         raise RuntimeError(MISSING)
     if semantic.shape[0] == 0:
         return
     maps = with_one_dtype(semantic, center, offset)
+    scratch = None
+
+    def allocate(size: int) -> int:
+        nonlocal scratch  # lives until the kernels are on the stream; the allocator then knows that stream
+        scratch = torch.empty(size, dtype=torch.uint8, device=semantic.device)
+        return scratch.data_ptr()
+
     with torch.cuda.device(semantic.device):
-        call = module.PanopticSegmentation(
-            tuple((x.data_ptr(), *strides_of(x)) for x in maps),
+        module.panoptic_segmentation(
+            *((x.data_ptr(), *strides_of(x)) for x in maps),
             DTYPES[maps[0].dtype],
             tuple(semantic.shape),
             tuple(result[0].shape[1:]),
@@ -95,6 +107,6 @@ def panoptic_segmentation(
             void_label,
             semantic_probability,
             tuple(x.data_ptr() for x in result),
+            allocate,
+            torch.cuda.current_stream().cuda_stream,
         )
-        scratch = torch.empty(call.scratch_bytes, dtype=torch.uint8, device=semantic.device)
-        call.run(scratch.data_ptr(), torch.cuda.current_stream().cuda_stream)

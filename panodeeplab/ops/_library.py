@@ -1,7 +1,8 @@
 """Registers torch.ops.panodeeplab.*: schemas, fakes, and one implementation per device.
 
-CPU tensors go to the compiled module `_panodeeplab_cpu` if it is there, all others to `reference`.
-PANODEEPLAB_BACKEND=reference|compiled, read at import, forces the choice for CPU tensors.
+CPU tensors go to the compiled module `_panodeeplab_cpu` if it is there, else to `reference`. CUDA tensors need the
+module `_panodeeplab_cuda` for `panoptic_segmentation`: without it that raises, since slow without a word is worse.
+All else is `reference`. PANODEEPLAB_BACKEND=reference|compiled, read at import, forces the choice.
 """
 
 import os
@@ -10,7 +11,7 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
-from panodeeplab.ops import reference, reference_targets
+from panodeeplab.ops import _cuda, reference, reference_targets
 
 ABI_VERSION = 4  # PDL_ABI_VERSION of ext/panoptic.h
 
@@ -153,11 +154,15 @@ def _choose_backend() -> ModuleType | None:
 
 
 _COMPILED = _choose_backend()
+_REFERENCE_WANTED = os.environ.get("PANODEEPLAB_BACKEND") == "reference"
 
 
 def backend(device: torch.device | str = "cpu") -> str:
-    """What runs the ops on tensors of `device`: "compiled" or "reference"."""
-    return "compiled" if _COMPILED is not None and torch.device(device).type == "cpu" else "reference"
+    """What runs `panoptic_segmentation` on tensors of `device`: "compiled", "reference", or "none": it raises."""
+    kind = torch.device(device).type
+    if kind == "cuda" and not _REFERENCE_WANTED:
+        return "none" if _cuda.load() is None else "compiled"
+    return "compiled" if _COMPILED is not None and kind == "cpu" else "reference"
 
 
 def _panoptic_segmentation_cpu(
@@ -216,6 +221,49 @@ def _panoptic_segmentation_cpu(
     return result
 
 
+def _panoptic_segmentation_cuda(
+    semantic: Tensor,
+    center: Tensor,
+    offset: Tensor,
+    stride: int,
+    align_corners: bool,
+    height: int,
+    width: int,
+    thing_ids: list[int],
+    center_threshold: float,
+    nms_kernel: int,
+    top_k: int,
+    stuff_area: int,
+    label_divisor: int,
+    void_label: int,
+    semantic_probability: bool,
+    center_source: str,
+    vote_threshold: int,
+    class_aware_votes: bool,
+) -> tuple[Tensor, ...]:
+    if center_source != "heatmap":
+        raise RuntimeError(_cuda.NO_VOTES.format(center_source=center_source))
+    result = _empty_result(semantic, height, width, top_k)
+    _cuda.panoptic_segmentation(
+        (*result[:3], *result[4:]),
+        semantic,
+        center,
+        offset,
+        stride,
+        align_corners,
+        thing_ids,
+        center_threshold,
+        nms_kernel,
+        top_k,
+        stuff_area,
+        label_divisor,
+        void_label,
+        semantic_probability,
+    )
+    result[3].zero_()  # nobody has counted votes
+    return result
+
+
 def _pair_counts_cpu(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
     first, second = first.contiguous(), second.contiguous()
     pixels = first.numel()
@@ -267,11 +315,10 @@ def _panoptic_targets_cpu(
 
 for _key in ("CPU", "CUDA", "XPU", "MPS"):
     _on_cpu = _key == "CPU" and _COMPILED is not None
-    _LIBRARY.impl(
-        "panoptic_segmentation",
-        _panoptic_segmentation_cpu if _on_cpu else reference.panoptic_segmentation,
-        _key,
-    )
+    _segment = _panoptic_segmentation_cpu if _on_cpu else reference.panoptic_segmentation
+    if _key == "CUDA" and not _REFERENCE_WANTED:
+        _segment = _panoptic_segmentation_cuda
+    _LIBRARY.impl("panoptic_segmentation", _segment, _key)
     _LIBRARY.impl("pair_counts", _pair_counts_cpu if _on_cpu else reference.pair_counts, _key)
     _LIBRARY.impl(
         "panoptic_targets",
