@@ -1,8 +1,8 @@
 """Builds the compiled modules; everything else about the package is in pyproject.toml.
 
-`_panodeeplab_cpu` and `_panodeeplab_cuda` are top-level modules, so that they are also found where a checkout's
-`panodeeplab` shadows the installed one. The second is built where nvcc is found in CUDA_HOME or PATH, no GPU
-needed; PANODEEPLAB_CUDA=0 leaves it out, PANODEEPLAB_CUDA=1 stops with an error if it cannot be built.
+`_panodeeplab_cpu` and `_panodeeplab_cuda` are top-level modules, so that they are also found where a
+checkout's `panodeeplab` shadows the installed one. The second is built where nvcc is found in CUDA_HOME or
+PATH, no GPU needed; PANODEEPLAB_CUDA=0 leaves it out, PANODEEPLAB_CUDA=1 stops if it cannot be built.
 """
 
 import os
@@ -26,8 +26,8 @@ NO_COMPILER = (
 )
 
 NO_NVCC = (
-    "PANODEEPLAB_CUDA=1, but nvcc was not found in CUDA_HOME/bin or PATH: install the CUDA toolkit (12.0 or newer) "
-    "or set CUDA_HOME to its folder."
+    "PANODEEPLAB_CUDA=1, but nvcc was not found in CUDA_HOME/bin or PATH: install the CUDA toolkit "
+    "(12.0 or newer) or set CUDA_HOME to its folder."
 )
 # Machine code for each, and PTX of the last for what comes after it.
 ARCHITECTURES = ("75", "80", "86", "89", "90")
@@ -63,7 +63,7 @@ class BuildExtensions(build_ext):
         if not self.force and target.exists() and target.stat().st_mtime > newest:
             return str(target)
         target.parent.mkdir(parents=True, exist_ok=True)
-        # Equal bits everywhere: no fused multiply-add, and IEEE division and denormals, which are the default.
+        # Equal bits everywhere: no fused multiply-add. IEEE division and denormals are the default.
         command = [NVCC, "-std=c++17", "-O3", "--fmad=false", "-Iext", "-c", "ext/panoptic_cuda.cu"]
         command += ["-Xcompiler", "-fPIC,-Wall,-Wextra,-ffp-contract=off", f"--threads={os.cpu_count()}"]
         for number in ARCHITECTURES:
@@ -73,7 +73,7 @@ class BuildExtensions(build_ext):
         return str(target)
 
     def cuda_library_folders(self) -> list[str]:
-        """Where this nvcc finds the CUDA runtime, which is linked statically: nothing to install at run time."""
+        """Where this nvcc finds the CUDA runtime, which is linked statically."""
         dry = [NVCC, "--dryrun", "-c", "ext/panoptic_cuda.cu", "-o", os.devnull]
         printed = subprocess.run(dry, capture_output=True, text=True, check=False).stderr
         line = re.search("LIBRARIES=(.*)", printed)

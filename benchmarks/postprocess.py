@@ -1,9 +1,12 @@
 """Times post-processing: network outputs at output stride → panoptic map.
 
     python benchmarks/postprocess.py [--height 1024 --width 2048 --classes 19 --instances 50] [--unfused]
+    python benchmarks/postprocess.py --device cuda
 
 Compares the op in use, the project's reference, a careful version in plain PyTorch, Detectron2's way
 (with --unfused: it takes seconds) and, as a lower bound, a copy that moves as many bytes as the op must.
+On a GPU: the op in replays of a CUDA graph and called from Python, at batch 1 and 8, beside the copy and the
+reference.
 """
 
 import argparse
@@ -14,6 +17,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from postprocess_cuda import rows_of
 from street_outputs import street_outputs
 from torch import Tensor
 
@@ -127,11 +131,11 @@ def processor() -> str:
 def print_table(rows: list[tuple[str, list[float]]]) -> None:
     """The first row is what the others are compared with."""
     first = rows[0][1]
-    print(f"{'':32} {'median ms':>10} {'p90 ms':>10} {'min ms':>10} {'x median':>9} {'runs':>6}")
+    print(f"{'':40} {'median ms':>10} {'p90 ms':>10} {'min ms':>10} {'x median':>9} {'runs':>6}")
     for name, times in rows:
         median, p90 = times[len(times) // 2], times[int(len(times) * 0.9)]
         ratio = median / first[len(first) // 2]
-        print(f"{name:32} {median:10.2f} {p90:10.2f} {times[0]:10.2f} {ratio:9.1f} {len(times):6}")
+        print(f"{name:40} {median:10.4g} {p90:10.4g} {times[0]:10.4g} {ratio:9.1f} {len(times):6}")
 
 
 def main() -> None:
@@ -149,10 +153,17 @@ def main() -> None:
     parser.add_argument(
         "--sources", action="store_true", help="only the sources of centers, in turns, processor time"
     )
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--unfused", action="store_true", help="also Detectron2's way, seconds a run")
     arguments = parser.parse_args()
 
     torch.set_num_threads(arguments.threads)
+    if arguments.device == "cuda":
+        for batch in (1, 8):
+            words, rows = rows_of(arguments, batch)
+            print(words)
+            print_table(rows)
+        return
     semantic, center, offset, things = street_outputs(
         arguments.height,
         arguments.width,

@@ -1,8 +1,9 @@
 """Post-processing and counting ops: each checks its arguments, then calls torch.ops.panodeeplab.*.
 
-On CPU tensors a compiled kernel runs where it is installed (`backend()` says so), else the plain PyTorch reference.
-On CUDA tensors `panoptic_segmentation` is a compiled kernel too, on the current stream and without waiting for it;
-where it was not built, it raises a RuntimeError. Tensors of other devices take the reference. All give the same bits.
+On CPU tensors a compiled kernel runs where it is installed (`backend()` says so), else the plain PyTorch
+reference. On CUDA tensors `panoptic_segmentation` is a compiled kernel too, on the current stream and without
+waiting for it; where it was not built, it raises a RuntimeError. Tensors of other devices take the reference.
+All give the same bits.
 """
 
 import math

@@ -1,7 +1,7 @@
 """`panoptic_segmentation` on CUDA tensors: the compiled module `_panodeeplab_cuda`.
 
-A call puts a fixed number of kernels on the current stream of the tensors' device and waits for nothing, so that
-it can be captured in a CUDA graph. All memory comes from torch.
+A call puts a fixed number of kernels on the current stream of the tensors' device and waits for nothing, so
+that it can be captured in a CUDA graph. All memory comes from torch.
 """
 
 import functools
@@ -14,9 +14,9 @@ ABI_VERSION = 1  # PDL_CUDA_ABI_VERSION of ext/panoptic_cuda.h
 DTYPES = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2}  # PDL_CUDA_FLOAT32 ...
 
 MISSING = (
-    "panodeeplab was installed without its CUDA kernels, so it cannot post-process CUDA tensors: install it again "
-    "with nvcc at hand (`PANODEEPLAB_CUDA=1 pip install --no-build-isolation --no-deps .` says what is missing), "
-    "move the tensors to the CPU, or set PANODEEPLAB_BACKEND=reference for plain PyTorch on the GPU"
+    "panodeeplab was installed without its CUDA kernels, so it cannot post-process CUDA tensors: install it "
+    "again with nvcc at hand (`PANODEEPLAB_CUDA=1 pip install .` says what is missing), move the tensors to "
+    "the CPU, or set PANODEEPLAB_BACKEND=reference for plain PyTorch on the GPU"
 )
 
 NO_VOTES = (

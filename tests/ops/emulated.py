@@ -1,4 +1,4 @@
-"""The CUDA kernels on the host, for tests: their bodies as a C++ compiler sees them, called with CPU tensors."""
+"""The CUDA kernels on the host, for tests: their bodies as a C++ compiler sees them, on CPU tensors."""
 
 import ctypes
 import os
@@ -66,11 +66,9 @@ class EmulatedKernels:
         )
         a.is_thing = bytes(c in given["thing_ids"] for c in range(classes))
         a.dtype = DTYPES[semantic.dtype]
-        for name in (
-            "top_k nms_kernel stuff_area label_divisor center_threshold void_label align_corners "
-            "semantic_probability"
-        ).split():
-            setattr(a, name, given[name])
+        for name, _ in _Arguments._fields_:
+            if name in given and name not in ("stride", "thing_ids"):
+                setattr(a, name, given[name])
         result = _empty_result(semantic, height, width, given["top_k"])
         for x in result:
             x.view(torch.uint8).fill_(0xA5)  # what is not written shows
@@ -94,7 +92,7 @@ def build(folder: Path) -> EmulatedKernels:
     library = folder / "emulated.so"
     command = [
         *compiler,
-        *"-std=c++17 -O2 -ffp-contract=off -fno-trapping-math -Wall -Wextra -Werror -fPIC -shared".split(),
+        *("-std=c++17", "-O2", "-ffp-contract=off", "-Wall", "-Wextra", "-Werror", "-fPIC", "-shared"),
         f"-I{ROOT / 'ext'}",
         str(ROOT / "tests/ops/emulate_cuda.cpp"),
         "-o",

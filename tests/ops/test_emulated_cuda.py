@@ -1,4 +1,4 @@
-"""The bodies of the CUDA kernels, run on the host, give the reference's bits: their index logic without a GPU.
+"""The bodies of the CUDA kernels, run on the host, give the reference's bits: a proof without a GPU.
 
 Blocks and threads run in several orders between barriers, none of which may matter.
 """
@@ -104,7 +104,9 @@ def test_a_plateau_has_more_peaks_than_are_sorted_at_once(kernels, order, top_k,
 def test_the_top_k_of_many_peaks(kernels, top_k):
     """Scores over many magnitudes and of both signs, some of them equal."""
     generator = torch.Generator().manual_seed(top_k)
-    center = torch.randn(1, 1, 60, 80, generator=generator) * 10 ** torch.randn(1, 1, 60, 80, generator=generator)
+    center = torch.randn(1, 1, 60, 80, generator=generator) * 10 ** torch.randn(
+        1, 1, 60, 80, generator=generator
+    )
     center = torch.where(torch.rand(center.shape, generator=generator) < 0.3, center.round(), center)
     maps = (torch.zeros(1, 1, 60, 80), center, torch.zeros(1, 2, 60, 80))
     result = assert_same(
