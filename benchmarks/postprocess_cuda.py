@@ -102,7 +102,8 @@ def rows_of(arguments: argparse.Namespace, batch: int) -> tuple[str, list[tuple[
         )
     words = (
         f"{torch.cuda.get_device_name()}, torch {torch.__version__}, batch {batch}: "
-        f"{arguments.classes} classes at stride {stride} -> {height} x {width}, {result.num_centers.tolist()} centers; "
-        "milliseconds a call; the first image equals the CPU's result in every output"
+        f"{arguments.classes} classes at stride {stride} -> {height} x {width}, "
+        f"{result.num_centers.tolist()} centers; milliseconds a call; "
+        "the first image equals the CPU's result in every output"
     )
     return words, rows

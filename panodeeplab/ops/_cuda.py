@@ -82,6 +82,11 @@ def panoptic_segmentation(
         raise RuntimeError(MISSING)
     if semantic.shape[0] == 0:
         return
+    capacity = min(top_k, result[0].shape[1] * result[0].shape[2])
+    if (capacity + 1) * semantic.shape[1] >= 2**31:
+        raise ValueError(
+            f"top_k is {top_k} with {semantic.shape[1]} classes, wanted less than 2**31 counts on a GPU"
+        )
     maps = with_one_dtype(semantic, center, offset)
     scratch = None
 

@@ -1,8 +1,9 @@
 """Registers torch.ops.panodeeplab.*: schemas, fakes, and one implementation per device.
 
 CPU tensors go to the compiled module `_panodeeplab_cpu` if it is there, else to `reference`. CUDA tensors
-need the module `_panodeeplab_cuda` for `panoptic_segmentation`: without it that raises, since slow without a
-word is worse. All else is `reference`. PANODEEPLAB_BACKEND=reference|compiled, read at import, forces the choice.
+need the module `_panodeeplab_cuda` for `panoptic_segmentation`: without it that raises, since to be slow
+without a word is worse. All else is `reference`.
+PANODEEPLAB_BACKEND=reference|compiled, read at import, forces the choice.
 """
 
 import os
@@ -158,7 +159,7 @@ _REFERENCE_WANTED = os.environ.get("PANODEEPLAB_BACKEND") == "reference"
 
 
 def backend(device: torch.device | str = "cpu") -> str:
-    """What runs `panoptic_segmentation` on tensors of `device`: "compiled", "reference" or "none": it raises."""
+    """What runs `panoptic_segmentation` on `device`: "compiled", "reference" or, where it raises, "none"."""
     kind = torch.device(device).type
     if kind == "cuda" and not _REFERENCE_WANTED:
         return "none" if _cuda.load() is None else "compiled"
