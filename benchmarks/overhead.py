@@ -60,6 +60,7 @@ def main() -> None:
     ]
     things = tuple(range(arguments.classes // 2, arguments.classes))
     given = (4, False, side * 4, side * 4, list(things), 0.1, 7, 200, 2048, 1000, -1, False)
+    given += ("heatmap", 64, False)
     in_python = _library._panoptic_segmentation_cpu
     compiled, addresses, outputs = record(lambda: in_python(*maps, *given))
     rows = {

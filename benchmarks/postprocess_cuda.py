@@ -90,14 +90,27 @@ def rows_of(arguments: argparse.Namespace, batch: int) -> tuple[str, list[tuple[
         rows.append((f"{name}, graph", measure_on_gpu(graph.replay, seconds, REPLAYS)))
     rows.append(("op, called from Python", measure_on_gpu(op, seconds)))
     if batch == 1:
-        sizes = (stride, False, height, width, list(things))
-        by_reference = reference.panoptic_segmentation
+        given = (
+            stride,
+            False,
+            height,
+            width,
+            list(things),
+            0.1,
+            7,
+            200,
+            2048,
+            1000,
+            -1,
+            False,
+            "heatmap",
+            64,
+            False,
+        )
         rows.append(
             (
                 "reference",
-                measure_on_gpu(
-                    lambda: by_reference(*maps, *sizes, 0.1, 7, 200, 2048, 1000, -1, False), seconds
-                ),
+                measure_on_gpu(lambda: reference.panoptic_segmentation(*maps, *given), seconds),
             )
         )
     words = (

@@ -20,8 +20,8 @@ MISSING = (
 )
 
 NO_VOTES = (
-    "center_source is {center_source!r}, for which there are no CUDA kernels: take 'heatmap', move the tensors to "
-    "the CPU, or set PANODEEPLAB_BACKEND=reference for plain PyTorch on the GPU"
+    "center_source is {center_source!r}, for which there are no CUDA kernels: take 'heatmap', move the "
+    "tensors to the CPU, or set PANODEEPLAB_BACKEND=reference for plain PyTorch on the GPU"
 )
 
 

@@ -114,3 +114,11 @@ def test_an_error_of_cuda_is_an_exception():
         module.panoptic_segmentation(
             *maps, 0, (1, 2, 4, 4), (4, 4), 1, False, (1,), *options, (4096,) * 10, lambda n: 4096, 0
         )
+
+
+@pytest.mark.parametrize("source", ["votes", "both"])
+def test_sources_without_kernels_are_refused(source):
+    maps = (torch.zeros(1, 2, 3, 3), torch.zeros(1, 1, 3, 3), torch.zeros(1, 2, 3, 3))
+    options = (0.1, 3, 5, 0, 1000, -1, False, source, 64, False)
+    with pytest.raises(RuntimeError, match=f"center_source is '{source}'"):
+        _library._panoptic_segmentation_cuda(*maps, 4, False, 12, 12, [1], *options)
