@@ -7,7 +7,7 @@ import pytest
 import torch
 from street import THINGS, street
 
-from panodeeplab.ops import _cuda
+from panodeeplab.ops import _cuda, _library
 
 
 @pytest.fixture
