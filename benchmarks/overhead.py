@@ -13,8 +13,8 @@ from collections.abc import Callable
 from types import ModuleType
 
 import torch
-from postprocess import processor
 
+from panodeeplab.bench.timing import processor
 from panodeeplab.ops import _library, backend, panoptic_segmentation
 
 ROUND = 20

@@ -6,9 +6,9 @@ python benchmarks/pair_counts.py [--height 1024 --width 2048 --instances 50]
 import argparse
 
 import torch
-from postprocess import measure, print_table, processor
-from street_outputs import street_outputs
 
+from panodeeplab.bench.street_outputs import street_outputs
+from panodeeplab.bench.timing import measure, print_table, processor
 from panodeeplab.ops import backend, pair_counts, panoptic_segmentation, reference
 
 
@@ -41,7 +41,7 @@ def main() -> None:
         ("op, every pair different", lambda: pair_counts(noise, prediction)),
         ("copy of both maps", lambda: (truth.clone(), prediction.clone())),
     ]
-    print_table([(name, measure(function, arguments.seconds)) for name, function in rows])
+    print_table([measure(name, function, arguments.seconds) for name, function in rows], [rows[0][0]])
 
 
 if __name__ == "__main__":

@@ -11,9 +11,9 @@ import argparse
 
 import numpy as np
 import torch
-from postprocess import measure, print_table, processor
-from street_outputs import street_outputs
 
+from panodeeplab.bench.street_outputs import street_outputs
+from panodeeplab.bench.timing import measure, print_table, processor
 from panodeeplab.ops import backend, panoptic_segmentation, reference_targets
 from panodeeplab.targets import panoptic_targets
 
@@ -73,7 +73,7 @@ def main() -> None:
         ("fill of as many bytes, one block", lambda: torch.zeros(size // 4)),
         ("fill, seven tensors", lambda: [torch.full(x.shape, 1, dtype=x.dtype) for x in targets]),
     ]
-    print_table([(name, measure(function, arguments.seconds)) for name, function in rows])
+    print_table([measure(name, function, arguments.seconds) for name, function in rows], [rows[0][0]])
 
 
 if __name__ == "__main__":

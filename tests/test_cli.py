@@ -51,6 +51,22 @@ def test_from_generated_streets_to_scores(tmp_path, monkeypatch, capsys):
     assert "All" in capsys.readouterr().out
 
 
+def test_bench_postprocess_compares_with_the_copy_and_the_reference(capsys):
+    small = ["--height", "64", "--width", "128", "--instances", "3", "--seconds", "0.01", "--threads", "1"]
+    assert main(["bench", "postprocess", "--unfused", "--json", *small]) == 0
+    result = json.loads(capsys.readouterr().out)
+    (table,) = result["tables"]
+    rows = {row["name"]: row for row in table["rows"]}
+    assert rows["copy"]["times copy"] == rows["reference"]["times reference"] == 1
+    for row in rows.values():
+        assert 0 < row["min_ms"] <= row["p10_ms"] <= row["median_ms"] <= row["p90_ms"]
+        assert row["times copy"] == pytest.approx(row["median_ms"] / rows["copy"]["median_ms"])
+    assert table["what"].count(" 0 pixels differ from the op") == 3
+
+    assert main(["bench", "postprocess", "--sources", *small]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 3 + 4
+
+
 def test_check_data_says_what_is_wrong(tmp_path, capsys):
     streets = str(tmp_path / "streets")
     main(["scenes", "--output", streets, "--count", "1", "--size", "64", "128"])
@@ -67,6 +83,8 @@ def test_check_data_says_what_is_wrong(tmp_path, capsys):
         (["predict", "absent.png", "--output", "out"], "absent.png"),
         (["score", "--gt", "absent.json", "--pred", "absent.json"], "absent.json"),
         (["check-data", "absent"], "absent"),
+        (["bench", "postprocess", "--height", "1023"], "height is 1023"),
+        (["bench", "postprocess", "--threads", "0"], "threads is 0"),
         (["scenes", "--output", "out", "--count", "0"], "count"),
     ],
 )

@@ -1,0 +1,5 @@
+"""Honest figures: what the parts cost, beside what they are compared with, in one run."""
+
+from panodeeplab.bench.postprocess import PostprocessBench, bench_postprocess
+
+__all__ = ["PostprocessBench", "bench_postprocess"]
