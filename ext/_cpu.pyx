@@ -168,7 +168,7 @@ def panoptic_segmentation(
     uintptr_t segment_probabilities,
     uintptr_t num_segments,
 ):
-    """Addresses of arrays as in panoptic.h; `shape` is that of semantic, (N,C,h,w); strides are in elements."""
+    """Addresses of arrays as in panoptic.h; `shape` is that of semantic, (N,C,h,w); strides of elements."""
     cdef pdl_panoptic_arguments arguments
     cdef pdl_panoptic_results results
     cdef uint8_t *is_thing
