@@ -293,7 +293,7 @@ struct Grouping {
         }
     }
 
-    // Counts pixels of a strip, all of one code: those whose code it is in `codes` or, with parts, whose part is `part`.
+    // Counts the `area` pixels of a strip that have `code`: those where `values` is `value`.
     static PDL_FORCE_INLINE void count_pixels(const Strip &strip, const int32_t *values, int32_t value, int32_t code,
                                               int32_t area, Tally &tally) {
         tally.areas[code] += area;
@@ -356,7 +356,7 @@ struct Grouping {
                 area += strip.parts[q] == part;
                 strip.parts[q] = strip.parts[q] == part ? -1 : strip.parts[q];
             }
-            // The box of all pixels of the code, then of no more: it may have two parts.
+            // A code may have a part of each class: then its box is that of both, which adding it twice does not change.
             count_pixels(strip, strip.codes, code, code, area, tally);
             count_votes(code, index[part % 2], area, tally);
         }

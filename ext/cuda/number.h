@@ -2,6 +2,7 @@
 #ifndef PANODEEPLAB_CUDA_NUMBER_H
 #define PANODEEPLAB_CUDA_NUMBER_H
 
+#include "arithmetic.h"
 #include "cuda/block.h"
 
 namespace pdl::gpu {
@@ -16,24 +17,9 @@ struct Bfloat {
 
 PDL_DEVICE float to_float(float value) { return value; }
 
-PDL_DEVICE float to_float(Bfloat value) { return float_of(static_cast<int32_t>(uint32_t{value.bits} << 16)); }
+PDL_DEVICE float to_float(Bfloat value) { return from_bfloat16(value.bits); }
 
-PDL_DEVICE float to_float(Half value) {
-#ifdef __CUDACC__
-    float result;
-    asm("cvt.f32.f16 %0, %1;" : "=f"(result) : "h"(value.bits));
-    return result;
-#else
-    const uint32_t sign = uint32_t{value.bits & 0x8000u} << 16, exponent = (value.bits >> 10) & 31u;
-    const uint32_t fraction = value.bits & 1023u;
-    if (exponent == 0) {
-        const float magnitude = static_cast<float>(fraction) * 0x1p-24f;
-        return sign != 0 ? -magnitude : magnitude;
-    }
-    const uint32_t wide = exponent == 31 ? 255u : exponent + 112u;
-    return float_of(static_cast<int32_t>(sign | wide << 23 | fraction << 13));
-#endif
-}
+PDL_DEVICE float to_float(Half value) { return from_float16(value.bits); }
 
 // Four neighbours, read at once where the address allows it.
 template <class T> struct alignas(4 * sizeof(T)) Four {

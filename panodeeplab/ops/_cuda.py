@@ -10,6 +10,8 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
+from panodeeplab.ops._modules import load_module
+
 ABI_VERSION = 1  # PDL_CUDA_ABI_VERSION of ext/panoptic_cuda.h
 DTYPES = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2}  # PDL_CUDA_FLOAT32 ...
 
@@ -28,19 +30,7 @@ NO_VOTES = (
 @functools.cache
 def load() -> ModuleType | None:
     """The compiled module, or None if it is not installed."""
-    try:
-        import _panodeeplab_cuda
-    except ModuleNotFoundError as error:
-        if error.name != "_panodeeplab_cuda":
-            raise
-        return None
-    found = getattr(_panodeeplab_cuda, "ABI_VERSION", None)
-    if found != ABI_VERSION:
-        raise ImportError(
-            f"{_panodeeplab_cuda.__file__} was built for another version of panodeeplab "
-            f"(its ABI version is {found}, wanted {ABI_VERSION}); install panodeeplab again to rebuild it"
-        )
-    return _panodeeplab_cuda
+    return load_module("_panodeeplab_cuda", ABI_VERSION)
 
 
 def with_one_dtype(*maps: Tensor) -> tuple[Tensor, ...]:

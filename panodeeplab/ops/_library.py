@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from panodeeplab.ops import _cuda, reference, reference_targets
+from panodeeplab.ops._modules import load_module
 
 ABI_VERSION = 4  # PDL_ABI_VERSION of ext/panoptic.h
 
@@ -122,22 +123,6 @@ def _(
     return _empty_targets(panoptic, segments)
 
 
-def _load_compiled() -> ModuleType | None:
-    try:
-        import _panodeeplab_cpu
-    except ModuleNotFoundError as error:
-        if error.name != "_panodeeplab_cpu":
-            raise
-        return None
-    found = getattr(_panodeeplab_cpu, "ABI_VERSION", None)
-    if found != ABI_VERSION:
-        raise ImportError(
-            f"{_panodeeplab_cpu.__file__} was built for another version of panodeeplab "
-            f"(its ABI version is {found}, wanted {ABI_VERSION}); install panodeeplab again to rebuild it"
-        )
-    return _panodeeplab_cpu
-
-
 def _choose_backend() -> ModuleType | None:
     """The compiled module, or None for the reference."""
     wanted = os.environ.get("PANODEEPLAB_BACKEND", "")
@@ -145,7 +130,7 @@ def _choose_backend() -> ModuleType | None:
         raise ValueError(f"PANODEEPLAB_BACKEND is {wanted!r}, wanted 'reference' or 'compiled'")
     if wanted == "reference":
         return None
-    module = _load_compiled()
+    module = load_module("_panodeeplab_cpu", ABI_VERSION)
     if module is None and wanted == "compiled":
         raise ImportError(
             "PANODEEPLAB_BACKEND=compiled, but the module _panodeeplab_cpu is not installed; "
@@ -234,33 +219,14 @@ def _panoptic_segmentation_cuda(
     center_threshold: float,
     nms_kernel: int,
     top_k: int,
-    stuff_area: int,
-    label_divisor: int,
-    void_label: int,
-    semantic_probability: bool,
-    center_source: str,
-    vote_threshold: int,
-    class_aware_votes: bool,
+    *options: int | bool | str,
 ) -> tuple[Tensor, ...]:
+    *options, center_source, _, _ = options
     if center_source != "heatmap":
         raise RuntimeError(_cuda.NO_VOTES.format(center_source=center_source))
     result = _empty_result(semantic, height, width, top_k)
-    _cuda.panoptic_segmentation(
-        (*result[:3], *result[4:]),
-        semantic,
-        center,
-        offset,
-        stride,
-        align_corners,
-        thing_ids,
-        center_threshold,
-        nms_kernel,
-        top_k,
-        stuff_area,
-        label_divisor,
-        void_label,
-        semantic_probability,
-    )
+    settings = (stride, align_corners, thing_ids, center_threshold, nms_kernel, top_k, *options)
+    _cuda.panoptic_segmentation((*result[:3], *result[4:]), semantic, center, offset, *settings)
     result[3].zero_()  # nobody has counted votes
     return result
 

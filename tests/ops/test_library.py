@@ -38,12 +38,12 @@ def test_backend_may_be_chosen(monkeypatch, wanted, module):
     monkeypatch.setitem(sys.modules, "_panodeeplab_cpu", compiled)
     monkeypatch.setenv("PANODEEPLAB_BACKEND", wanted)
     if module is None:
-        monkeypatch.setattr(_library, "_load_compiled", lambda: None)
+        monkeypatch.setattr(_library, "load_module", lambda name, version: None)
     assert _library._choose_backend() is compiled
 
 
 def test_a_missing_backend_raises(monkeypatch):
-    monkeypatch.setattr(_library, "_load_compiled", lambda: None)
+    monkeypatch.setattr(_library, "load_module", lambda name, version: None)
     monkeypatch.setenv("PANODEEPLAB_BACKEND", "compiled")
     with pytest.raises(ImportError, match="_panodeeplab_cpu is not installed"):
         _library._choose_backend()
