@@ -140,6 +140,7 @@ cpu = Extension(
         "ext/semantic_cpu.cpp",
         "ext/targets_cpu.cpp",
         "ext/votes_cpu.cpp",
+        "ext/write_cpu.cpp",
     ],
     depends=[str(path) for path in sorted(Path("ext").glob("*.h"))],
     include_dirs=["ext"],

@@ -1,58 +1,13 @@
 #include "grouping.h"
 
 #include <algorithm>
-#include <cstring>
 
+#include "corner_row.h"
 #include "semantic.h"
+#include "strip.h"
 
 namespace pdl {
 namespace {
-
-// A row of samples as the cells above and below see it: entry j is the corner between the cells j - 1 and j.
-struct CornerRow {
-    int32_t sample = -1;  // its row in the maps; -1: not filled yet
-    LogitRow logits;
-    bool has_votes = false;
-    std::vector<float> room;  // of logits
-    std::vector<SampleClass> states;
-    std::vector<float> second, third, vote_y, vote_x, reach;
-
-    explicit CornerRow(size_t corners)
-        : states(corners), second(corners), third(corners), vote_y(corners), vote_x(corners), reach(corners) {}
-};
-
-// How the corners of a row and the samples of the maps belong together.
-struct Corners {
-    int32_t samples, count;
-    int32_t first;  // the corner of sample 0; at the left border, positions are clamped and sample 0 has two
-
-    explicit Corners(const std::vector<Span> &columns)
-        : samples(columns.back().upper + 1),
-          count(static_cast<int32_t>(columns.size()) + 1),
-          first(columns.front().lower == columns.front().upper ? 1 : 0) {}
-
-    // Repeats the samples at the borders, where a corner is not a sample of its own.
-    template <typename T>
-    void pad(std::vector<T> &values) const {
-        if (first == 1) values[0] = values[1];
-        for (int32_t j = first + samples; j < count; j++) values[j] = values[j - 1];
-    }
-};
-
-// Pixels of a cell, as many as are worked on at a time, row after row. Loops over lanes have a fixed length, to become
-// vectors; lanes beyond the pixels compute something that nobody reads.
-struct Strip {
-    static constexpr int32_t kLanes = 16;
-    int32_t y = 0, x = 0, rows = 0, columns = 0;
-    float weight_y[kLanes] = {}, weight_x[kLanes] = {};
-    float vote_y[kLanes] = {}, vote_x[kLanes] = {};
-    int32_t is_thing[kLanes] = {}, instances[kLanes] = {};
-    int32_t has_pixel[kLanes] = {};  // 1 or 0
-    int32_t winner[kLanes] = {};     // among the candidates; -1 where a logit is NaN
-    int32_t codes[kLanes] = {}, parts[kLanes] = {};
-
-    int32_t count() const { return rows * columns; }
-};
 
 // What a thread works with.
 struct Workspace {
@@ -205,29 +160,6 @@ struct Grouping {
         return k >= 0 ? k : nearest.find_for_all(votes(row, column));
     }
 
-    // Turns to `rows` x `columns` pixels of a cell.
-    PDL_FORCE_INLINE void enter(int32_t y, int32_t x, int32_t rows, int32_t columns, Strip &strip) const {
-        strip.y = y;
-        strip.x = x;
-        if (strip.rows != rows || strip.columns != columns)
-            for (int32_t q = 0; q < Strip::kLanes; q++) strip.has_pixel[q] = q < rows * columns;
-        strip.rows = rows;
-        strip.columns = columns;
-        const float *weight_y = image.rows.weight.data() + y, *weight_x = image.columns.weight.data() + x;
-        if (columns == 4 && rows == 4) {  // stride 4: fixed sizes become vectors
-            for (int32_t q = 0; q < 16; q++) {
-                strip.weight_y[q] = weight_y[q / 4];
-                strip.weight_x[q] = weight_x[q % 4];
-            }
-            return;
-        }
-        for (int32_t r = 0, q = 0; r < rows; r++)
-            for (int32_t c = 0; c < columns; c++, q++) {
-                strip.weight_y[q] = weight_y[r];
-                strip.weight_x[q] = weight_x[c];
-            }
-    }
-
     // The instances of the pixels of a strip that are things; -1 where a vote is not finite.
     PDL_FORCE_INLINE void find_instances(const Span &row, const Span &column, Strip &strip) const {
         const auto stride = static_cast<float>(image.arguments.stride);
@@ -251,60 +183,6 @@ struct Grouping {
         nearest.find<Strip::kLanes>(strip.vote_y, strip.vote_x, strip.is_thing, strip.instances);
     }
 
-    // Lets the candidates compete for the pixels of a strip; the first of equals wins.
-    static PDL_FORCE_INLINE void contest(const Candidates &candidates, Strip &strip) {
-        const auto sample = [&](int32_t n, int32_t q) {
-            const float *corner = candidates.values[n].value;
-            return bilinear(corner[0], corner[1], corner[2], corner[3], strip.weight_y[q], strip.weight_x[q]);
-        };
-        if (candidates.count == 2 && !candidates.hostile) {
-            for (int32_t q = 0; q < Strip::kLanes; q++) strip.winner[q] = sample(1, q) > sample(0, q);
-            return;
-        }
-        float best[Strip::kLanes];
-        for (int32_t q = 0; q < Strip::kLanes; q++) {
-            best[q] = -std::numeric_limits<float>::infinity();
-            strip.winner[q] = 0;
-        }
-        for (int32_t n = 0; n < candidates.count; n++)
-            for (int32_t q = 0; q < Strip::kLanes; q++) {
-                const float value = sample(n, q);
-                const bool better = value > best[q];
-                best[q] = better ? value : best[q];
-                strip.winner[q] = better ? n : strip.winner[q];
-            }
-        if (!candidates.hostile) return;
-        for (int32_t n = 0; n < candidates.count; n++)
-            for (int32_t q = 0; q < Strip::kLanes; q++) {
-                const float value = sample(n, q);
-                if (value != value) strip.winner[q] = -1;
-            }
-    }
-
-    // Codes of the pixels of a strip, one by one, into the output map.
-    PDL_FORCE_INLINE void write_strip(const Strip &strip) const {
-        int32_t *out = panoptic + strip.y * image.arguments.width + strip.x;
-        const int32_t *in = strip.codes;
-        for (int32_t r = 0; r < strip.rows; r++, in += strip.columns, out += image.arguments.width) {
-            if (strip.columns == 4)  // stride 4: a fixed size becomes one store
-                std::memcpy(out, in, 4 * sizeof(int32_t));
-            else
-                std::copy(in, in + strip.columns, out);
-        }
-    }
-
-    // Counts the `area` pixels of a strip that have `code`: those where `values` is `value`.
-    static PDL_FORCE_INLINE void count_pixels(const Strip &strip, const int32_t *values, int32_t value, int32_t code,
-                                              int32_t area, Tally &tally) {
-        tally.areas[code] += area;
-        Extent &extent = tally.extents[code];
-        if (extent.contains({strip.y, strip.x, strip.y + strip.rows, strip.x + strip.columns})) return;
-        for (int32_t r = 0, q = 0; r < strip.rows; r++)
-            for (int32_t c = 0; c < strip.columns; c++, q++)
-                if (values[q] == value)
-                    extent.add({strip.y + r, strip.x + c, strip.y + r + 1, strip.x + c + 1});
-    }
-
     PDL_FORCE_INLINE void count_votes(int32_t code, int32_t index, int32_t area, Tally &tally) const {
         if (code >= codes.classes && code != codes.nothing())
             tally.votes[(code - codes.classes) * codes.classes + index] += area;
@@ -325,7 +203,7 @@ struct Grouping {
             int32_t area = 0;
             for (int32_t q = 0; q < Strip::kLanes; q++) area += (strip.winner[q] == n) & strip.has_pixel[q];
             if (area == 0) continue;
-            count_pixels(strip, strip.winner, n, code_of_candidate[n], area, tally);
+            strip.count_pixels(strip.winner, n, code_of_candidate[n], area, tally);
             count_votes(code_of_candidate[n], candidates.index[n], area, tally);
         }
     }
@@ -356,8 +234,8 @@ struct Grouping {
                 area += strip.parts[q] == part;
                 strip.parts[q] = strip.parts[q] == part ? -1 : strip.parts[q];
             }
-            // A code may have a part of each class: then its box is that of both, which adding it twice does not change.
-            count_pixels(strip, strip.codes, code, code, area, tally);
+            // A code may have a part of each class: then its box is that of both, and adding it twice does no harm.
+            strip.count_pixels(strip.codes, code, code, area, tally);
             count_votes(code, index[part % 2], area, tally);
         }
     }
@@ -409,15 +287,16 @@ struct Grouping {
         const int32_t columns = std::min(width, Strip::kLanes), rows = Strip::kLanes / columns;
         for (int32_t y = row.begin; y < row.end; y += rows)
             for (int32_t x = column.begin; x < column.end; x += columns) {
-                enter(y, x, std::min(rows, row.end - y), std::min(columns, column.end - x), strip);
-                contest(candidates, strip);
+                strip.enter(image.rows, image.columns, y, x, std::min(rows, row.end - y),
+                            std::min(columns, column.end - x));
+                strip.contest(candidates);
                 if (by_class)
                     give_codes(work, tally);
                 else if (candidates.count <= 2 && !candidates.hostile && instance < 0)
                     give_instances(work, row, column, tally);
                 else
                     give_codes_one_by_one(work, row, column, instance, tally);
-                write_strip(strip);
+                strip.write(panoptic, image.arguments.width);
             }
     }
 };
@@ -493,10 +372,6 @@ PDL_CLONES void group_cells(const Grouping &grouping, int64_t i, Workspace &work
     }
 }
 
-PDL_CLONES void look_up(const int32_t *ids, int32_t *values, int32_t count) {
-    for (int32_t i = 0; i < count; i++) values[i] = ids[values[i]];
-}
-
 }  // namespace
 
 Tally::Tally(const Codes &codes)
@@ -537,30 +412,6 @@ Grouped group_pixels(const Image &image, const std::vector<Center> &centers, int
     }
     for (const Tally &tally : tallies) grouped.tally.merge(tally);
     return grouped;
-}
-
-void write_ids(const Image &image, const std::vector<int32_t> &cells, const std::vector<int32_t> &ids,
-               int32_t *panoptic) {
-    const std::vector<Span> &rows = image.rows.spans, &columns = image.columns.spans;
-    const auto row_spans = static_cast<int64_t>(rows.size());
-    const int used = useful_threads(image.arguments.threads, row_spans / 4);
-#pragma omp parallel for num_threads(used) schedule(static)
-    for (int64_t i = 0; i < row_spans; i++) {
-        const int32_t *line = cells.data() + i * static_cast<int64_t>(columns.size());
-        for (size_t j = 0; j < columns.size();) {
-            const int32_t code = line[j];
-            const size_t first = j;
-            while (j < columns.size() && line[j] == code) j++;
-            const int32_t begin = columns[first].begin, count = columns[j - 1].end - begin;
-            for (int32_t y = rows[i].begin; y < rows[i].end; y++) {
-                int32_t *out = panoptic + y * image.arguments.width + begin;
-                if (code == kMixed)
-                    look_up(ids.data(), out, count);
-                else
-                    std::fill(out, out + count, ids[code]);
-            }
-        }
-    }
 }
 
 }  // namespace pdl
