@@ -1,0 +1,7 @@
+"""`python -m panodeeplab`, for where the command is not on the path."""
+
+import sys
+
+from panodeeplab.cli import main
+
+sys.exit(main())
