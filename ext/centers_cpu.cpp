@@ -14,6 +14,7 @@ namespace {
 
 constexpr float kNone = -std::numeric_limits<float>::infinity();
 constexpr int64_t kTileSide = 64;  // output pixels, about
+constexpr int64_t kFew = 4;        // pixels of a cell at a time: a vector
 
 // Keeps the top_k highest of any number of peaks in bounded memory. What it drops has top_k others at least as high
 // above it, so it is not strictly above the top_k-th of all, and the top_k-th itself stays known.
@@ -59,6 +60,12 @@ bool may_exceed(float most, float threshold) {
     return most + std::fabs(most) * 0x1p-20f + FLT_MIN > threshold;
 }
 
+// The largest sample around a cell; NaN is ignored.
+PDL_FORCE_INLINE float largest_corner(const float *upper, const float *lower, const Span &column) {
+    const int32_t left = column.lower, right = column.upper;
+    return std::max({kNone, upper[left], upper[right], lower[left], lower[right]});
+}
+
 // The spans of one axis that a tile covers.
 struct SpanRange {
     int64_t begin, end;
@@ -78,13 +85,12 @@ PDL_CLONES void largest_of_columns(const float *values, int64_t width, int64_t y
     }
 }
 
-// Shrinks a tile to the cells that may hold a peak; false if there is none. `largest` has the maxima of the columns over
-// the rows of samples around the tile.
+// Shrinks a tile to the cells that may hold a peak; false if there is none. `largest` has the maxima of the columns
+// over the rows of samples around the tile.
 bool shrink(const Heatmap &heatmap, const float *largest, float threshold, Tile &tile) {
     const std::vector<Span> &rows = heatmap.rows.spans, &columns = heatmap.columns.spans;
     const auto may_hold = [&](const float *upper, const float *lower, int64_t j) {
-        const int32_t left = columns[j].lower, right = columns[j].upper;
-        return may_exceed(std::max({kNone, upper[left], upper[right], lower[left], lower[right]}), threshold);
+        return may_exceed(largest_corner(upper, lower, columns[j]), threshold);
     };
     Tile found = {{tile.rows.end, tile.rows.begin}, {tile.columns.end, tile.columns.begin}};
     for (int64_t j = tile.columns.begin; j < tile.columns.end; j++)
@@ -121,17 +127,19 @@ PDL_CLONES void sliding_maximum(float *values, int64_t length, int64_t step, int
     }
 }
 
-// As above, for windows along a contiguous row.
-PDL_CLONES void sliding_maximum_row(float *values, int64_t length, int64_t window) {
-    int64_t covered = 1;
-    while (covered < window) {
+// As above, for windows along a contiguous row, and into another.
+PDL_CLONES void sliding_maximum_row(const float *values, float *out, int64_t length, int64_t window) {
+    if (window == 1) std::copy(values, values + length, out);
+    const float *in = values;
+    for (int64_t covered = 1; covered < window;) {
         const int64_t shift = std::min(covered, window - covered);
-        const int64_t last = length - covered - shift;
+        const int64_t count = length - covered - shift + 1;
         PDL_INDEPENDENT
-        for (int64_t i = 0; i <= last; i++) {
-            const float there = values[i + shift];
-            values[i] = values[i] > there ? values[i] : there;
+        for (int64_t i = 0; i < count; i++) {
+            const float here = in[i], there = in[i + shift];
+            out[i] = here > there ? here : there;
         }
+        in = out;
         covered += shift;
     }
 }
@@ -141,7 +149,8 @@ struct Patch {
 };
 
 // Samples of a patch that exceed the threshold; -inf for others and outside of the image.
-PDL_CLONES void sample_patch(const Heatmap &heatmap, float threshold, const Patch &patch, float *mixed, float *values) {
+PDL_CLONES void sample_patch(const Heatmap &heatmap, float threshold, const Patch &patch, std::vector<Span> &hot,
+                             float *mixed, float *values) {
     const auto image_height = static_cast<int64_t>(heatmap.rows.weight.size());
     const auto image_width = static_cast<int64_t>(heatmap.columns.weight.size());
     const int64_t y_begin = std::max<int64_t>(patch.y0, 0), y_end = std::min(patch.y0 + patch.height, image_height);
@@ -151,46 +160,76 @@ PDL_CLONES void sample_patch(const Heatmap &heatmap, float threshold, const Patc
     auto row = std::upper_bound(heatmap.rows.spans.begin(), heatmap.rows.spans.end(), y_begin, ends_after);
     const std::vector<Span> &columns = heatmap.columns.spans;
     const auto first = std::upper_bound(columns.begin(), columns.end(), x_begin, ends_after);
+    const float *weights = heatmap.columns.weight.data();
     auto last = first;
     while (last + 1 != columns.end() && (last + 1)->begin < x_end) ++last;
-    for (int64_t y = y_begin; y < y_end; y++) {
-        if (y >= row->end) ++row;
+    const int32_t left_end = first->lower;
+    for (int64_t y = y_begin; y < y_end; ++row) {
         const float *above = heatmap.values + row->lower * heatmap.low_width;
         const float *below = heatmap.values + row->upper * heatmap.low_width;
-        const float weight = heatmap.rows.weight[y];
-        for (int64_t x = first->lower; x <= last->upper; x++)
-            mixed[x - first->lower] = between(above[x], below[x], weight);
-        float *out = values + (y - patch.y0) * patch.width - patch.x0;
-        for (auto column = first; column <= last; ++column) {
-            const float left = mixed[column->lower - first->lower], right = mixed[column->upper - first->lower];
-            const int64_t end = std::min<int64_t>(column->end, x_end);
-            for (int64_t x = std::max<int64_t>(column->begin, x_begin); x < end; x++) {
-                const float value = between(left, right, heatmap.columns.weight[x]);
-                out[x] = value > threshold ? value : kNone;
+        hot.clear();
+        for (auto column = first; column <= last; ++column)
+            if (may_exceed(largest_corner(above, below, *column), threshold)) hot.push_back(*column);
+        for (const int64_t row_end = std::min<int64_t>(row->end, y_end); y < row_end; y++) {
+            if (hot.empty()) continue;
+            const float weight = heatmap.rows.weight[y];
+            PDL_INDEPENDENT
+            for (int64_t x = left_end; x <= last->upper; x++) mixed[x - left_end] = between(above[x], below[x], weight);
+            float *out = values + (y - patch.y0) * patch.width - patch.x0;
+            for (const Span &column : hot) {
+                const float left = mixed[column.lower - left_end], right = mixed[column.upper - left_end];
+                const auto sample = [&](float weight_x) {
+                    const float value = between(left, right, weight_x);
+                    return value > threshold ? value : kNone;
+                };
+                const int64_t end = std::min<int64_t>(column.end, x_end);
+                int64_t x = std::max<int64_t>(column.begin, x_begin);
+                for (; x + kFew <= end; x += kFew) {
+                    float few[kFew];
+                    for (int64_t k = 0; k < kFew; k++) few[k] = sample(weights[x + k]);
+                    std::copy(few, few + kFew, out + x);
+                }
+                for (; x < end; x++) out[x] = sample(weights[x]);
             }
         }
     }
 }
 
-void find_peaks(const Heatmap &heatmap, float threshold, int64_t radius, const Tile &tile, std::vector<float> &scratch,
-                PeakList &list) {
+// Whether a row has a value that is the maximum of its window.
+PDL_CLONES bool has_peak(const float *values, const float *pooled, int64_t count, float threshold) {
+    int32_t found = 0;
+    PDL_INDEPENDENT
+    for (int64_t x = 0; x < count; x++) found |= (values[x] > threshold) & (values[x] == pooled[x]);
+    return found != 0;
+}
+
+// What a thread works with.
+struct Workspace {
+    std::vector<float> patches;  // two of them, and a row of samples
+    std::vector<float> largest;  // of the columns of samples
+    std::vector<Span> hot;
+    PeakList list;
+};
+
+void find_peaks(const Heatmap &heatmap, float threshold, int64_t radius, const Tile &tile, Workspace &work) {
     const int64_t y0 = heatmap.rows.spans[tile.rows.begin].begin, y1 = heatmap.rows.spans[tile.rows.end - 1].end;
     const int64_t x0 = heatmap.columns.spans[tile.columns.begin].begin;
     const int64_t x1 = heatmap.columns.spans[tile.columns.end - 1].end;
     const Patch patch = {y0 - radius, x0 - radius, y1 - y0 + 2 * radius, x1 - x0 + 2 * radius};
     const int64_t size = patch.height * patch.width;
-    float *values = scratch.data(), *pooled = values + size, *mixed = pooled + size;
-    sample_patch(heatmap, threshold, patch, mixed, values);
-    std::copy(values, values + size, pooled);
+    float *values = work.patches.data(), *pooled = values + size, *mixed = pooled + size;
+    sample_patch(heatmap, threshold, patch, work.hot, mixed, values);
     for (int64_t y = 0; y < patch.height; y++)
-        sliding_maximum_row(pooled + y * patch.width, patch.width, 2 * radius + 1);
+        sliding_maximum_row(values + y * patch.width, pooled + y * patch.width, patch.width, 2 * radius + 1);
     sliding_maximum(pooled, patch.height, patch.width, x1 - x0, 2 * radius + 1);
-    for (int64_t y = y0; y < y1; y++)
-        for (int64_t x = x0; x < x1; x++) {
-            const float value = values[(y - patch.y0) * patch.width + x - patch.x0];
-            if (value > threshold && value == pooled[(y - y0) * patch.width + x - x0])
-                list.add({static_cast<int32_t>(y), static_cast<int32_t>(x), value});
-        }
+    for (int64_t y = y0; y < y1; y++) {
+        const float *row = values + (y - patch.y0) * patch.width + x0 - patch.x0;
+        const float *largest = pooled + (y - y0) * patch.width;
+        if (!has_peak(row, largest, x1 - x0, threshold)) continue;
+        for (int64_t x = 0; x < x1 - x0; x++)
+            if (row[x] > threshold && row[x] == largest[x])
+                work.list.add({static_cast<int32_t>(y), static_cast<int32_t>(x0 + x), row[x]});
+    }
 }
 
 std::vector<SpanRange> split(const std::vector<Span> &spans, int64_t side) {
@@ -234,27 +273,27 @@ std::vector<Center> find_centers(const Heatmap &heatmap, float threshold, int64_
     const auto pixels = static_cast<int64_t>(heatmap.rows.weight.size() * heatmap.columns.weight.size());
     const int used = useful_threads(threads, static_cast<int64_t>(rows.size()));
 
-    std::vector<PeakList> lists;
-    lists.reserve(used);
-    for (int i = 0; i < used; i++) lists.emplace_back(top_k, pixels);
-    const std::vector<float> room(2 * patch_height * patch_width + patch_width + 2);
-    const std::vector<float> line(static_cast<size_t>(heatmap.low_width));
-    std::vector<std::vector<float>> scratch(used, room), largest(used, line);
+    const Workspace work = {std::vector<float>(2 * patch_height * patch_width + patch_width + 2),
+                            std::vector<float>(static_cast<size_t>(heatmap.low_width)),
+                            {},
+                            PeakList(top_k, pixels)};
+    std::vector<Workspace> workspaces(used, work);
 #pragma omp parallel for num_threads(used) schedule(dynamic, 1)
     for (size_t i = 0; i < rows.size(); i++) {
-        const int t = thread_index();
+        Workspace &own = workspaces[thread_index()];
         const std::vector<Span> &spans = heatmap.rows.spans;
         largest_of_columns(heatmap.values, heatmap.low_width, spans[rows[i].begin].lower, spans[rows[i].end - 1].upper,
-                           largest[t].data());
+                           own.largest.data());
         for (const SpanRange &range : columns) {
             Tile tile = {rows[i], range};
-            if (shrink(heatmap, largest[t].data(), threshold, tile))
-                find_peaks(heatmap, threshold, radius, tile, scratch[t], lists[t]);
+            if (shrink(heatmap, own.largest.data(), threshold, tile))
+                find_peaks(heatmap, threshold, radius, tile, own);
         }
     }
 
     std::vector<Center> centers;
-    for (const PeakList &list : lists) centers.insert(centers.end(), list.peaks().begin(), list.peaks().end());
+    for (const Workspace &own : workspaces)
+        centers.insert(centers.end(), own.list.peaks().begin(), own.list.peaks().end());
     if (static_cast<int64_t>(centers.size()) >= top_k) {
         PeakList::keep_highest(centers, static_cast<size_t>(top_k));
         const float cut = PeakList::lowest(centers);

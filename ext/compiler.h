@@ -5,6 +5,9 @@
 #ifdef _OPENMP
 #include <omp.h>
 #endif
+#ifdef _MSC_VER
+#include <intrin.h>
+#endif
 
 // One more version for AVX2, chosen when the module is loaded; same bits, because contraction is off.
 // The sanitizers instrument the resolver before they are ready, so they get the plain version.
@@ -30,7 +33,33 @@
 #define PDL_INDEPENDENT
 #endif
 
+// The next loop, of few steps, becomes vectors as it stands; unrolled first, it would stay as many steps.
+#if defined(__GNUC__) && !defined(__clang__)
+#define PDL_LANES _Pragma("GCC unroll 1") _Pragma("GCC ivdep")
+#else
+#define PDL_LANES PDL_INDEPENDENT
+#endif
+
 namespace pdl {
+
+// Of a set of bits, which is not empty where a place is asked for.
+#ifdef _MSC_VER
+inline int count_bits(unsigned int bits) { return static_cast<int>(__popcnt(bits)); }
+inline int lowest_bit(unsigned int bits) {
+    unsigned long place;
+    _BitScanForward(&place, bits);
+    return static_cast<int>(place);
+}
+inline int highest_bit(unsigned int bits) {
+    unsigned long place;
+    _BitScanReverse(&place, bits);
+    return static_cast<int>(place);
+}
+#else
+PDL_FORCE_INLINE int count_bits(unsigned int bits) { return __builtin_popcount(bits); }
+PDL_FORCE_INLINE int lowest_bit(unsigned int bits) { return __builtin_ctz(bits); }
+PDL_FORCE_INLINE int highest_bit(unsigned int bits) { return 31 - __builtin_clz(bits); }
+#endif
 
 inline int thread_index() {
 #ifdef _OPENMP

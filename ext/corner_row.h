@@ -15,13 +15,14 @@ namespace pdl {
 struct CornerRow {
     int32_t sample = -1;  // its row in the maps; -1: not filled yet
     LogitRow logits;
-    bool has_votes = false;
+    bool is_located = false;
     std::vector<float> room;  // of logits
     std::vector<SampleClass> states;
-    std::vector<float> second, third, vote_y, vote_x, reach;
+    std::vector<float> second, third, vote_y, vote_x;
+    std::vector<int32_t> instances;  // of the votes, as NearestCenter::locate finds them
 
     explicit CornerRow(size_t corners)
-        : states(corners), second(corners), third(corners), vote_y(corners), vote_x(corners), reach(corners) {}
+        : states(corners), second(corners), third(corners), vote_y(corners), vote_x(corners), instances(corners) {}
 };
 
 // How the corners of a row and the samples of the maps belong together.

@@ -13,7 +13,6 @@ namespace {
 struct Workspace {
     CornerRow rows[2];
     std::vector<int32_t> classes;  // of the cells of a row, -1 if their corners do not agree
-    std::vector<int32_t> keys;     // to the instances of the cells of a row
     Candidates candidates;
     std::vector<int32_t> code_of_candidate;
     Strip strip;
@@ -21,7 +20,6 @@ struct Workspace {
     Workspace(size_t cells, int64_t classes_)
         : rows{CornerRow(cells + 1), CornerRow(cells + 1)},
           classes(cells),
-          keys(cells),
           candidates(classes_),
           code_of_candidate(static_cast<size_t>(classes_)) {}
 };
@@ -73,91 +71,41 @@ struct Grouping {
         corners.pad(row.second);
         corners.pad(row.third);
         row.sample = y;
-        row.has_votes = false;
+        row.is_located = false;
         return row;
     }
 
-    PDL_FORCE_INLINE void cast_votes(CornerRow &row) const {
-        if (row.has_votes) return;
+    // Finds the instances that the samples of a row vote for.
+    PDL_FORCE_INLINE void locate(CornerRow &row) const {
+        if (row.is_located) return;
         const pdl_panoptic_arguments &a = image.arguments;
         const auto stride = static_cast<float>(a.stride);
         const auto position = static_cast<float>(sample_position(row.sample, a.stride, a.align_corners != 0));
         const float *dy = offset_y(row.sample), *dx = offset_x(row.sample), *places = positions.data();
         float *y = row.vote_y.data() + corners.first, *x = row.vote_x.data() + corners.first;
-        float *reach = row.reach.data() + corners.first;
         PDL_INDEPENDENT
         for (int32_t i = 0; i < corners.samples; i++) {
-            const float step_y = dy[i] * stride, step_x = dx[i] * stride;
-            y[i] = position + step_y;
-            x[i] = places[i] + step_x;
-            reach[i] = std::fabs(step_y) + std::fabs(step_x);
+            y[i] = position + dy[i] * stride;
+            x[i] = places[i] + dx[i] * stride;
         }
-        corners.pad(row.vote_y);
-        corners.pad(row.vote_x);
-        corners.pad(row.reach);
-        row.has_votes = true;
+        nearest.locate(y, x, corners.samples, row.instances.data() + corners.first);
+        row.is_located = true;
     }
 
-    // Keys to the instances of the cells between two rows of corners.
-    PDL_FORCE_INLINE void locate(CornerRow &upper, CornerRow &lower, std::vector<int32_t> &keys) const {
-        const std::vector<Span> &columns = image.columns.spans;
-        // Where a position is clamped to a sample, the votes of the cell go beyond those of its corners.
-        if (upper.sample == lower.sample) {
-            std::fill(keys.begin(), keys.end(), -1);
-            return;
-        }
-        cast_votes(upper);
-        cast_votes(lower);
-        const pdl_panoptic_arguments &a = image.arguments;
-        nearest.locate({upper.vote_y.data(), upper.vote_x.data(), upper.reach.data()},
-                       {lower.vote_y.data(), lower.vote_x.data(), lower.reach.data()},
-                       static_cast<int64_t>(columns.size()), static_cast<float>(a.height + a.width), keys.data());
-        if (columns.front().lower == columns.front().upper) keys.front() = -1;
-        if (columns.back().lower == columns.back().upper) keys.back() = -1;
-    }
-
-    // The box of the votes of a cell's pixels; far out where an offset is not finite.
-    Box votes(const Span &row, const Span &column) const {
-        const pdl_panoptic_arguments &a = image.arguments;
-        const float *dy[2] = {offset_y(row.lower), offset_y(row.upper)};
-        const float *dx[2] = {offset_x(row.lower), offset_x(row.upper)};
-        const int32_t sample[2] = {column.lower, column.upper};
-        const double y[2] = {sample_position(row.lower, a.stride, a.align_corners != 0),
-                             sample_position(row.upper, a.stride, a.align_corners != 0)};
-        const double x[2] = {sample_position(column.lower, a.stride, a.align_corners != 0),
-                             sample_position(column.upper, a.stride, a.align_corners != 0)};
-        const auto stride = static_cast<double>(a.stride);
-        Box box = {1e300, 1e300, -1e300, -1e300};
-        double largest = 0.0;
-        for (int k = 0; k < 4; k++) {
-            const double step_y = stride * dy[k / 2][sample[k % 2]], step_x = stride * dx[k / 2][sample[k % 2]];
-            const double vote_y = y[k / 2] + step_y, vote_x = x[k % 2] + step_x;
-            const double step = std::fabs(step_y) + std::fabs(step_x);
-            if (!(step < 1e9)) return {1e9, 1e9, 1e9, 1e9};  // NaN as well
-            largest = std::max(largest, step);
-            box.y0 = std::min(box.y0, vote_y);
-            box.y1 = std::max(box.y1, vote_y);
-            box.x0 = std::min(box.x0, vote_x);
-            box.x1 = std::max(box.x1, vote_x);
-        }
-        // A bilinear sample of votes is the vote of the pixel there, except where positions are clamped.
-        if (row.lower == row.upper) {
-            box.y0 += std::min(0.0, row.begin - y[0]);
-            box.y1 += std::max(0.0, row.end - 1 - y[0]);
-        }
-        if (column.lower == column.upper) {
-            box.x0 += std::min(0.0, column.begin - x[0]);
-            box.x1 += std::max(0.0, column.end - 1 - x[0]);
-        }
-        const double margin = 0x1p-19 * (largest + row.end + column.end) + 1e-20;
-        return {box.y0 - margin, box.x0 - margin, box.y1 + margin, box.x1 + margin};
+    PDL_FORCE_INLINE int32_t instance_of_corner(CornerRow &row, size_t j) const {
+        int32_t &k = row.instances[j];
+        if (k == NearestCenter::kSeveral) k = nearest.find_clearly(row.vote_y[j], row.vote_x[j]);
+        return k;
     }
 
     // The instance of all pixels of a cell that are things, or kMixed.
-    PDL_FORCE_INLINE int32_t instance_of_cell(const Span &row, const Span &column, int32_t key) const {
-        if (key < 0) return kMixed;
-        const int32_t k = nearest.find_quickly(key);
-        return k >= 0 ? k : nearest.find_for_all(votes(row, column));
+    PDL_FORCE_INLINE int32_t instance_of_cell(CornerRow &upper, CornerRow &lower, size_t j) const {
+        const Span &column = image.columns.spans[j];
+        // Where a position is clamped to a sample, the votes of the cell go beyond those of its corners.
+        if (upper.sample == lower.sample || column.lower == column.upper) return kMixed;
+        const int32_t k = instance_of_corner(upper, j);
+        if (k < 0 || instance_of_corner(upper, j + 1) != k) return kMixed;
+        return instance_of_corner(lower, j) == k && instance_of_corner(lower, j + 1) == k ? k : kMixed;
     }
 
     // The instances of the pixels of a strip that are things; -1 where a vote is not finite.
@@ -166,6 +114,7 @@ struct Grouping {
         const auto cast = [&](const float *upper, const float *lower, float *votes) {
             const float corner[4] = {upper[column.lower], upper[column.upper], lower[column.lower],
                                      lower[column.upper]};
+            PDL_LANES
             for (int32_t q = 0; q < Strip::kLanes; q++)
                 votes[q] = bilinear(corner[0], corner[1], corner[2], corner[3], strip.weight_y[q], strip.weight_x[q]);
         };
@@ -176,6 +125,7 @@ struct Grouping {
             strip.vote_x[q] = vote(strip.x + c, strip.vote_x[q], stride);
         };
         if (strip.columns == 4)
+            PDL_LANES
             for (int32_t q = 0; q < Strip::kLanes; q++) add_position(q, q / 4, q % 4);
         else
             for (int32_t r = 0, q = 0; r < strip.rows; r++)
@@ -188,82 +138,39 @@ struct Grouping {
             tally.votes[(code - codes.classes) * codes.classes + index] += area;
     }
 
-    // A strip whose pixels' codes follow from the class alone.
-    PDL_FORCE_INLINE void give_codes(Workspace &work, Tally &tally) const {
+    // The codes of a strip whose winners are known. A candidate whose code is kMixed leaves it to each pixel's vote.
+    PDL_FORCE_INLINE void give_codes(Workspace &work, const Span &row, const Span &column, bool by_votes,
+                                     Tally &tally) const {
         Strip &strip = work.strip;
         const Candidates &candidates = work.candidates;
         const int32_t *code_of_candidate = work.code_of_candidate.data();
-        if (candidates.count == 2) {
-            const int32_t first = code_of_candidate[0], second = code_of_candidate[1];
+        const int32_t nothing = codes.nothing();
+        if (candidates.count <= 2 && !candidates.hostile) {
+            const int32_t first = code_of_candidate[0], second = code_of_candidate[candidates.count - 1];
+            PDL_LANES
             for (int32_t q = 0; q < Strip::kLanes; q++) strip.codes[q] = strip.winner[q] ? second : first;
         } else {
-            for (int32_t q = 0; q < strip.count(); q++) strip.codes[q] = code_of_candidate[strip.winner[q]];
+            for (int32_t q = 0; q < Strip::kLanes; q++)
+                strip.codes[q] = strip.winner[q] < 0 ? nothing : code_of_candidate[strip.winner[q]];
         }
-        for (int32_t n = 0; n < candidates.count; n++) {
-            int32_t area = 0;
-            for (int32_t q = 0; q < Strip::kLanes; q++) area += (strip.winner[q] == n) & strip.has_pixel[q];
-            if (area == 0) continue;
-            strip.count_pixels(strip.winner, n, code_of_candidate[n], area, tally);
-            count_votes(code_of_candidate[n], candidates.index[n], area, tally);
-        }
-    }
-
-    // A strip of one or two classes, whose things are of several instances.
-    PDL_FORCE_INLINE void give_instances(Workspace &work, const Span &row, const Span &column, Tally &tally) const {
-        Strip &strip = work.strip;
-        const int32_t last = work.candidates.count - 1;
-        const int32_t index[2] = {work.candidates.index[0], work.candidates.index[last]};
-        const int32_t things[2] = {is_thing(index[0]) ? -1 : 0, is_thing(index[1]) ? -1 : 0};
-        const int32_t nothing = codes.nothing();
-        const auto classes = static_cast<int32_t>(codes.classes);
-        for (int32_t q = 0; q < Strip::kLanes; q++) strip.is_thing[q] = strip.winner[q] ? things[1] : things[0];
-        find_instances(row, column, strip);
-        for (int32_t q = 0; q < Strip::kLanes; q++) {
-            const int32_t thing = strip.instances[q] < 0 ? nothing : classes + strip.instances[q];
-            const int32_t stuff = strip.winner[q] ? index[1] : index[0];
-            strip.codes[q] = strip.is_thing[q] ? thing : stuff;
-            strip.parts[q] = strip.has_pixel[q] ? 2 * strip.codes[q] + (strip.winner[q] ? 1 : 0) : -1;
-        }
-        // There are two or three parts mostly: each is counted in one go, and struck out.
-        for (int32_t first = 0; first < strip.count(); first++) {
-            const int32_t part = strip.parts[first];
-            if (part < 0) continue;
-            const int32_t code = part / 2;
-            int32_t area = 0;
-            for (int32_t q = 0; q < Strip::kLanes; q++) {
-                area += strip.parts[q] == part;
-                strip.parts[q] = strip.parts[q] == part ? -1 : strip.parts[q];
-            }
-            // A code may have a part of each class: then its box is that of both, and adding it twice does no harm.
-            strip.count_pixels(strip.codes, code, code, area, tally);
-            count_votes(code, index[part % 2], area, tally);
-        }
-    }
-
-    // A strip whose pixels need to be looked at one by one, for there are many classes or NaN.
-    void give_codes_one_by_one(Workspace &work, const Span &row, const Span &column, int32_t instance,
-                               Tally &tally) const {
-        Strip &strip = work.strip;
-        if (codes.centers == 0 || instance >= 0) {
-            std::fill(strip.instances, strip.instances + strip.count(), instance);
-        } else {
-            std::fill(strip.is_thing, strip.is_thing + Strip::kLanes, -1);
+        if (by_votes) {
+            const auto classes = static_cast<int32_t>(codes.classes);
+            PDL_LANES
+            for (int32_t q = 0; q < Strip::kLanes; q++) strip.is_thing[q] = strip.codes[q] == kMixed ? -1 : 0;
             find_instances(row, column, strip);
-        }
-        for (int32_t q = 0; q < strip.count(); q++) {
-            int32_t code = codes.nothing(), index = 0;
-            if (strip.winner[q] >= 0) {
-                index = work.candidates.index[strip.winner[q]];
-                if (!is_thing(index))
-                    code = index;
-                else if (strip.instances[q] >= 0)
-                    code = static_cast<int32_t>(codes.classes) + strip.instances[q];
+            PDL_LANES
+            for (int32_t q = 0; q < Strip::kLanes; q++) {
+                const int32_t thing = strip.instances[q] < 0 ? nothing : classes + strip.instances[q];
+                strip.codes[q] = strip.is_thing[q] ? thing : strip.codes[q];
             }
-            strip.codes[q] = code;
-            const int32_t y = strip.y + q / strip.columns, x = strip.x + q % strip.columns;
-            tally.areas[code]++;
-            tally.extents[code].add({y, x, y + 1, x + 1});
-            count_votes(code, index, 1, tally);
+        }
+        // Two or three codes mostly.
+        for (uint32_t rest = strip.all_pixels(); rest != 0;) {
+            const int32_t first = lowest_bit(rest), code = strip.codes[first], winner = strip.winner[first];
+            const uint32_t pixels = strip.pixels_with(strip.codes, code) & strip.pixels_with(strip.winner, winner);
+            const int32_t area = strip.count_pixels(pixels, code, tally);
+            if (winner >= 0) count_votes(code, candidates.index[winner], area, tally);
+            rest &= ~pixels;
         }
     }
 
@@ -272,13 +179,13 @@ struct Grouping {
     PDL_FORCE_INLINE void split_cell(Workspace &work, const Span &row, const Span &column, int32_t instance,
                                      Tally &tally) const {
         const Candidates &candidates = work.candidates;
-        bool by_class = !candidates.hostile;
+        bool by_votes = false;
         for (int32_t n = 0; n < candidates.count; n++) {
-            const int32_t index = candidates.index[n];
-            int32_t code = index;
-            if (is_thing(index)) {
-                code = codes.centers == 0 ? codes.nothing() : static_cast<int32_t>(codes.classes) + instance;
-                by_class = by_class && (codes.centers == 0 || instance >= 0);
+            int32_t code = candidates.index[n];
+            if (is_thing(code)) {
+                code = codes.nothing();
+                if (codes.centers > 0) code = instance < 0 ? kMixed : static_cast<int32_t>(codes.classes) + instance;
+                by_votes |= code == kMixed;
             }
             work.code_of_candidate[n] = code;
         }
@@ -290,12 +197,7 @@ struct Grouping {
                 strip.enter(image.rows, image.columns, y, x, std::min(rows, row.end - y),
                             std::min(columns, column.end - x));
                 strip.contest(candidates);
-                if (by_class)
-                    give_codes(work, tally);
-                else if (candidates.count <= 2 && !candidates.hostile && instance < 0)
-                    give_instances(work, row, column, tally);
-                else
-                    give_codes_one_by_one(work, row, column, instance, tally);
+                give_codes(work, row, column, by_votes, tally);
                 strip.write(panoptic, image.arguments.width);
             }
     }
@@ -321,13 +223,14 @@ PDL_CLONES void group_cells(const Grouping &grouping, int64_t i, Workspace &work
     int32_t *cells = grouping.cells.data() + i * static_cast<int64_t>(count);
     agree(upper.states.data(), lower.states.data(), static_cast<int64_t>(count), work.classes.data());
 
-    bool located = codes.centers == 0;
+    bool located = false;
     const auto instance_of = [&](size_t j) {
         if (!located) {
-            grouping.locate(upper, lower, work.keys);
+            grouping.locate(upper);
+            grouping.locate(lower);
             located = true;
         }
-        return grouping.instance_of_cell(row, columns[j], work.keys[j]);
+        return grouping.instance_of_cell(upper, lower, j);
     };
     // The code of a cell all of whose pixels have one class, or kMixed.
     const auto code_of_class = [&](size_t j, int32_t index) {

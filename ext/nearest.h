@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstdint>
 #include <limits>
+#include <memory>
 #include <vector>
 
 #include "arithmetic.h"
@@ -14,98 +15,86 @@
 
 namespace pdl {
 
-struct Box {
-    double y0, x0, y1, x1;  // closed
-};
+// Some of the centres: their numbers and places, side by side for vectors.
+struct CenterList {
+    std::vector<int32_t> index;
+    std::vector<double> y, x;
 
-// Whether `other` is strictly farther than `center` from every point of the box, also after rounding to float32. The
-// difference of the squared distances is linear, so a corner has its minimum; float32 errs by less than 2^-21 of each.
-PDL_FORCE_INLINE bool is_farther(const Center &other, const Center &center, const Box &box) {
-    const double dy = static_cast<double>(other.y) - center.y, dx = static_cast<double>(other.x) - center.x;
-    const double y = dy > 0.0 ? box.y1 : box.y0, x = dx > 0.0 ? box.x1 : box.x0;
-    const double least = dy * (static_cast<double>(other.y) + center.y - 2.0 * y) +
-                         dx * (static_cast<double>(other.x) + center.x - 2.0 * x);
-    const double reach = std::fabs(box.y0 - center.y) + std::fabs(box.y1 - center.y) +
-                         std::fabs(box.x0 - center.x) + std::fabs(box.x1 - center.x) + std::fabs(dy) + std::fabs(dx);
-    return least > 0x1p-18 * reach * reach;
-}
+    size_t size() const { return index.size(); }
+    void add(int32_t number, double at_y, double at_x) {
+        index.push_back(number);
+        y.push_back(at_y);
+        x.push_back(at_x);
+    }
+};
 
 class NearestCenter {
 public:
     NearestCenter(const std::vector<Center> &centers, int64_t height, int64_t width, int threads);
 
-    // For the votes that are `wanted` (-1, else 0): index of the nearest centre, the first of several; -1 if the vote is
-    // not finite.
+    // For the votes that are `wanted` (-1, else 0): index of the nearest centre, the first of several; kNone if the
+    // vote is not finite.
     template <int32_t kCount>
     PDL_FORCE_INLINE void find(const float *y, const float *x, const int32_t *wanted, int32_t *found) const {
-        constexpr int32_t kUnknown = -2;
         const auto across = static_cast<int32_t>(tiles_across_);
         int32_t tile[kCount];
+        PDL_LANES
         for (int32_t q = 0; q < kCount; q++) {
             const bool inside = (y[q] >= -kMargin) & (x[q] >= -kMargin) & (y[q] < bottom_) & (x[q] < right_);
             tile[q] = tile_number(y[q], bottom_) * across + tile_number(x[q], right_);
-            found[q] = inside ? 0 : kUnknown;
+            found[q] = inside ? 0 : kNone;
         }
         int32_t unknown = 0;
+        PDL_LANES
         for (int32_t q = 0; q < kCount; q++) {
-            const int32_t only = only_[tile[q]];
-            found[q] = (found[q] | (only < 0 ? kUnknown : only)) & wanted[q];
+            found[q] = (found[q] | only_[tile[q]]) & wanted[q];
             unknown |= found[q] < 0;
         }
         if (!unknown) return;
-        for (int32_t q = 0; q < kCount; q++)
-            if (found[q] < 0) found[q] = find_one(y[q], x[q]);
+        for (int32_t first = 0; first < kCount; first++) {
+            if (found[first] >= 0) continue;
+            const Tile &shared = tiles_[tile[first]];
+            if (found[first] == kNone || shared.count > kCapacity) {
+                found[first] = find_among_all(y[first], x[first]);
+                continue;
+            }
+            // All of the tile's votes at once.
+            float best[kCount];
+            int32_t nearest[kCount];
+            PDL_LANES
+            for (int32_t q = 0; q < kCount; q++) {
+                best[q] = std::numeric_limits<float>::infinity();
+                nearest[q] = 0;
+            }
+            for (int32_t i = 0; i < shared.count; i++) {
+                const int32_t k = shared.index[i];
+                const float center_y = y_[k], center_x = x_[k];
+                PDL_LANES
+                for (int32_t q = 0; q < kCount; q++) {
+                    const float distance = squared_distance(y[q], x[q], center_y, center_x);
+                    const bool closer = distance < best[q];
+                    best[q] = closer ? distance : best[q];
+                    nearest[q] = closer ? k : nearest[q];
+                }
+            }
+            const int32_t number = tile[first];
+            PDL_LANES
+            for (int32_t q = 0; q < kCount; q++)
+                found[q] = (found[q] == kSeveral) & (tile[q] == number) ? nearest[q] : found[q];
+        }
     }
 
-    // The one centre that is nearest to every point of the box; -1 if there is none or it is not quickly known.
-    int32_t find_for_all(const Box &box) const;
+    // For the votes of samples: the centre that is nearest by so much that it is nearest to every vote in between four
+    // samples that share it; else kNone, or kSeveral: `find_clearly` knows.
+    void locate(const float *y, const float *x, int64_t count, int32_t *found) const;
+    int32_t find_clearly(float y, float x) const;
 
-    // Where the votes of a row of cells lie. Entry j of each array is a corner between the cells j - 1 and j: its vote
-    // and how far that is from the corner, |dy| + |dx|, all in output pixels.
-    struct Votes {
-        const float *y, *x, *reach;
-    };
-
-    // For the cells between two rows of corners: a key for `find_quickly`; -1 where the votes of a cell's pixels lie too
-    // far apart or out. `extent` is the height and width of the output together.
-    void locate(const Votes &upper, const Votes &lower, int64_t cells, float extent, int32_t *keys) const;
-
-    // As `find_for_all`, only from a key; -1 more often.
-    PDL_FORCE_INLINE int32_t find_quickly(int32_t key) const {
-        if (key < 0) return -1;
-        const int32_t *tile = only_.data() + (key >> 2);
-        const int32_t k = tile[0];
-        if ((key & 1) && tile[1] != k) return -1;
-        if ((key & 2) && tile[tiles_across_] != k) return -1;
-        if ((key & 3) == 3 && tile[tiles_across_ + 1] != k) return -1;
-        return k;
-    }
+    static constexpr int32_t kNone = -1, kSeveral = -2;
 
 private:
-    static constexpr int32_t kCapacity = 7;
+    static constexpr int32_t kCapacity = 15;
     static constexpr float kSide = 16.0f;
     static constexpr float kMargin = 128.0f;  // of tiles around the image
-    // As `find`.
-    PDL_FORCE_INLINE int32_t find_one(float y, float x) const {
-        if (!(y >= -kMargin && x >= -kMargin && y < bottom_ && x < right_)) {
-            constexpr float most = std::numeric_limits<float>::max();
-            return std::fabs(y) <= most && std::fabs(x) <= most ? find_among_all(y, x) : -1;
-        }
-        const Tile &tile = tiles_[tile_number(y, bottom_) * tiles_across_ + tile_number(x, right_)];
-        if (tile.count > kCapacity) return find_among_all(y, x);
-        float best = std::numeric_limits<float>::infinity();
-        int32_t found = 0;
-        for (int32_t i = 0; i < tile.count; i++) {
-            const int32_t k = tile.index[i];
-            const float distance = squared_distance(y, x, y_[k], x_[k]);
-            const bool closer = distance < best;
-            best = closer ? distance : best;
-            found = closer ? k : found;
-        }
-        return found;
-    }
-
-    static constexpr float kFarthest = 1e9f;  // a vote beyond it is looked at by itself
     static constexpr int64_t kBlock = 4;      // tiles along a block, blocks along a superblock
 
     struct Tile {
@@ -122,13 +111,15 @@ private:
         return truncated - static_cast<int32_t>(static_cast<float>(truncated) > tiles) +
                static_cast<int32_t>(kMargin / kSide);
     }
-    void fill(int64_t tile_y, int64_t tile_x, int64_t side, const std::vector<int32_t> &listed);
+    void fill(int64_t tile_y, int64_t tile_x, int64_t side, const CenterList &listed, std::vector<double> &room);
+    void fill_with(int64_t tile_y, int64_t tile_x, int64_t side, int32_t center);
     int32_t find_among_all(float y, float x) const;
 
     std::vector<Center> centers_;
     std::vector<float> y_, x_;
-    std::vector<Tile> tiles_;
-    std::vector<int32_t> only_;  // the centre of a tile that lists one, else -1
+    double slack_;
+    std::unique_ptr<Tile[]> tiles_;    // not a vector, which would be cleared first
+    std::unique_ptr<int32_t[]> only_;  // the centre of a tile that lists one, else kSeveral
     int64_t tiles_down_, tiles_across_;
     float bottom_, right_;
 };

@@ -7,6 +7,7 @@
 
 #include "centers.h"
 #include "grouping.h"
+#include "memory.h"
 #include "panoptic.h"
 #include "probability.h"
 #include "votes.h"
@@ -152,6 +153,7 @@ extern "C" int pdl_panoptic_segmentation_cpu(const pdl_panoptic_arguments *argum
         const pdl::Axis rows(a.low_height, a.stride, a.align_corners != 0, a.height);
         const pdl::Axis columns(a.low_width, a.stride, a.align_corners != 0, a.width);
         const int64_t plane = a.low_height * a.low_width;
+        pdl::prefer_huge_pages(results->panoptic, static_cast<size_t>(a.batch * a.height * a.width) * sizeof(int32_t));
         for (int64_t n = 0; n < a.batch; n++) {
             const int64_t size = a.semantic_type == PDL_FLOAT32 ? 4 : 2;
             const void *semantic = static_cast<const char *>(a.semantic) + n * a.semantic_strides[0] * size;

@@ -11,7 +11,8 @@ PDL_FORCE_INLINE float relative(float logit, float top) {
     return exponential(logit == top ? 0.0f : difference);
 }
 
-// What a softmax over the classes needs to know of each sample of a row: the largest logit, and the sum of exponentials.
+// What a softmax over the classes needs to know of each sample of a row: the largest logit, and the sum of
+// exponentials.
 PDL_CLONES void soften_row(const LogitRow &row, int64_t classes, int64_t count, float *top, float *total) {
     for (int64_t x = 0; x < count; x++) {
         top[x] = -std::numeric_limits<float>::infinity();

@@ -22,19 +22,25 @@ struct Strip {
     float weight_y[kLanes] = {}, weight_x[kLanes] = {};
     float vote_y[kLanes] = {}, vote_x[kLanes] = {};
     int32_t is_thing[kLanes] = {}, instances[kLanes] = {};
-    int32_t has_pixel[kLanes] = {};  // 1 or 0
-    int32_t winner[kLanes] = {};     // among the candidates; -1 where a logit is NaN
-    int32_t codes[kLanes] = {}, parts[kLanes] = {};
+    int32_t winner[kLanes] = {};  // among the candidates; -1 where a logit is NaN
+    int32_t codes[kLanes] = {};
 
     int32_t count() const { return rows * columns; }
+
+    // Sets of lanes, a bit for each.
+    uint32_t all_pixels() const { return (1u << count()) - 1; }
+    PDL_FORCE_INLINE uint32_t pixels_with(const int32_t *values, int32_t value) const {
+        uint32_t found = 0;
+        PDL_LANES
+        for (int32_t q = 0; q < kLanes; q++) found |= static_cast<uint32_t>(values[q] == value) << q;
+        return found & all_pixels();
+    }
 
     // Turns to `rows` x `columns` pixels of a cell.
     PDL_FORCE_INLINE void enter(const Axis &axis_y, const Axis &axis_x, int32_t y_, int32_t x_, int32_t rows_,
                                 int32_t columns_) {
         y = y_;
         x = x_;
-        if (rows != rows_ || columns != columns_)
-            for (int32_t q = 0; q < kLanes; q++) has_pixel[q] = q < rows_ * columns_;
         rows = rows_;
         columns = columns_;
         const float *of_rows = axis_y.weight.data() + y, *of_columns = axis_x.weight.data() + x;
@@ -59,15 +65,18 @@ struct Strip {
             return bilinear(corner[0], corner[1], corner[2], corner[3], weight_y[q], weight_x[q]);
         };
         if (candidates.count == 2 && !candidates.hostile) {
+            PDL_LANES
             for (int32_t q = 0; q < kLanes; q++) winner[q] = sample(1, q) > sample(0, q);
             return;
         }
         float best[kLanes];
+        PDL_LANES
         for (int32_t q = 0; q < kLanes; q++) {
             best[q] = -std::numeric_limits<float>::infinity();
             winner[q] = 0;
         }
         for (int32_t n = 0; n < candidates.count; n++)
+            PDL_LANES
             for (int32_t q = 0; q < kLanes; q++) {
                 const float value = sample(n, q);
                 const bool better = value > best[q];
@@ -76,6 +85,7 @@ struct Strip {
             }
         if (!candidates.hostile) return;
         for (int32_t n = 0; n < candidates.count; n++)
+            PDL_LANES
             for (int32_t q = 0; q < kLanes; q++) {
                 const float value = sample(n, q);
                 if (value != value) winner[q] = -1;
@@ -94,16 +104,18 @@ struct Strip {
         }
     }
 
-    // Counts the `area` pixels that have `code`: those where `values` is `value`.
-    PDL_FORCE_INLINE void count_pixels(const int32_t *values, int32_t value, int32_t code, int32_t area,
-                                       Tally &tally) const {
+    // Counts `pixels`, which all have `code`. Returns how many they are.
+    PDL_FORCE_INLINE int32_t count_pixels(uint32_t pixels, int32_t code, Tally &tally) const {
+        const int32_t area = count_bits(pixels);
         tally.areas[code] += area;
         Extent &extent = tally.extents[code];
-        if (extent.contains({y, x, y + rows, x + columns})) return;
-        for (int32_t r = 0, q = 0; r < rows; r++)
-            for (int32_t c = 0; c < columns; c++, q++)
-                if (values[q] == value)
-                    extent.add({y + r, x + c, y + r + 1, x + c + 1});
+        if (extent.contains({y, x, y + rows, x + columns})) return area;
+        uint32_t across = 0;
+        for (int32_t r = 0; r < rows; r++) across |= pixels >> (r * columns);
+        across &= (1u << columns) - 1;
+        extent.add({y + lowest_bit(pixels) / columns, x + lowest_bit(across), y + highest_bit(pixels) / columns + 1,
+                    x + highest_bit(across) + 1});
+        return area;
     }
 };
 
