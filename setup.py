@@ -136,6 +136,7 @@ cpu = Extension(
         "ext/nearest_cpu.cpp",
         "ext/pair_counts_cpu.cpp",
         "ext/panoptic_cpu.cpp",
+        "ext/peak_cells_cpu.cpp",
         "ext/probability_cpu.cpp",
         "ext/semantic_cpu.cpp",
         "ext/targets_cpu.cpp",

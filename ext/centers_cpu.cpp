@@ -8,12 +8,13 @@
 
 #include "arithmetic.h"
 #include "compiler.h"
+#include "peak_cells.h"
 
 namespace pdl {
 namespace {
 
 constexpr float kNone = -std::numeric_limits<float>::infinity();
-constexpr int64_t kTileSide = 64;  // output pixels, about
+constexpr int64_t kTileSide = 32;  // output pixels, about
 constexpr int64_t kFew = 4;        // pixels of a cell at a time: a vector
 
 // Keeps the top_k highest of any number of peaks in bounded memory. What it drops has top_k others at least as high
@@ -86,24 +87,23 @@ PDL_CLONES void largest_of_columns(const float *values, int64_t width, int64_t y
 }
 
 // Shrinks a tile to the cells that may hold a peak; false if there is none. `largest` has the maxima of the columns
-// over the rows of samples around the tile.
-bool shrink(const Heatmap &heatmap, const float *largest, float threshold, Tile &tile) {
+// over the rows of samples around the tile; `without` says which cells of its rows have no peak.
+bool shrink(const Heatmap &heatmap, const float *largest, const int32_t *without, float threshold, Tile &tile) {
     const std::vector<Span> &rows = heatmap.rows.spans, &columns = heatmap.columns.spans;
     const auto may_hold = [&](const float *upper, const float *lower, int64_t j) {
         return may_exceed(largest_corner(upper, lower, columns[j]), threshold);
     };
-    Tile found = {{tile.rows.end, tile.rows.begin}, {tile.columns.end, tile.columns.begin}};
+    SpanRange hot = {tile.columns.end, tile.columns.begin};
     for (int64_t j = tile.columns.begin; j < tile.columns.end; j++)
-        if (may_hold(largest, largest, j))
-            found.columns = {std::min(found.columns.begin, j), std::max(found.columns.end, j + 1)};
-    if (found.columns.begin >= found.columns.end) return false;
-    for (int64_t i = tile.rows.begin; i < tile.rows.end; i++) {
+        if (may_hold(largest, largest, j)) hot = {std::min(hot.begin, j), j + 1};
+    Tile found = {{tile.rows.end, tile.rows.begin}, {hot.end, hot.begin}};
+    for (int64_t i = tile.rows.begin; i < tile.rows.end; i++, without += columns.size()) {
         const float *upper = heatmap.values + rows[i].lower * heatmap.low_width;
         const float *lower = heatmap.values + rows[i].upper * heatmap.low_width;
-        for (int64_t j = found.columns.begin; j < found.columns.end; j++)
-            if (may_hold(upper, lower, j)) {
+        for (int64_t j = hot.begin; j < hot.end; j++)
+            if (!without[j] && may_hold(upper, lower, j)) {
                 found.rows = {std::min(found.rows.begin, i), i + 1};
-                break;
+                found.columns = {std::min(found.columns.begin, j), std::max(found.columns.end, j + 1)};
             }
     }
     tile = found;
@@ -208,6 +208,8 @@ struct Workspace {
     std::vector<float> patches;  // two of them, and a row of samples
     std::vector<float> largest;  // of the columns of samples
     std::vector<Span> hot;
+    PeakCells cells;
+    std::vector<int32_t> without;  // a peak: cells of a row of tiles
     PeakList list;
 };
 
@@ -271,10 +273,13 @@ std::vector<Center> find_centers(const Heatmap &heatmap, float threshold, int64_
     const int64_t patch_height = longest(heatmap.rows.spans, rows) + 2 * radius;
     const int64_t patch_width = longest(heatmap.columns.spans, columns) + 2 * radius;
     const auto pixels = static_cast<int64_t>(heatmap.rows.weight.size() * heatmap.columns.weight.size());
+    const auto spans_across = static_cast<int64_t>(heatmap.columns.spans.size());
     const int used = useful_threads(threads, static_cast<int64_t>(rows.size()));
 
     const Workspace work = {std::vector<float>(2 * patch_height * patch_width + patch_width + 2),
                             std::vector<float>(static_cast<size_t>(heatmap.low_width)),
+                            {},
+                            PeakCells(heatmap, radius),
                             {},
                             PeakList(top_k, pixels)};
     std::vector<Workspace> workspaces(used, work);
@@ -284,9 +289,13 @@ std::vector<Center> find_centers(const Heatmap &heatmap, float threshold, int64_
         const std::vector<Span> &spans = heatmap.rows.spans;
         largest_of_columns(heatmap.values, heatmap.low_width, spans[rows[i].begin].lower, spans[rows[i].end - 1].upper,
                            own.largest.data());
+        if (!may_exceed(*std::max_element(own.largest.begin(), own.largest.end()), threshold)) continue;
+        own.without.resize((rows[i].end - rows[i].begin) * spans_across);
+        for (int64_t k = rows[i].begin; k < rows[i].end; k++)
+            own.cells.find_without(k, own.without.data() + (k - rows[i].begin) * spans_across);
         for (const SpanRange &range : columns) {
             Tile tile = {rows[i], range};
-            if (shrink(heatmap, own.largest.data(), threshold, tile))
+            if (shrink(heatmap, own.largest.data(), own.without.data(), threshold, tile))
                 find_peaks(heatmap, threshold, radius, tile, own);
         }
     }
