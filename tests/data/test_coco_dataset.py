@@ -1,4 +1,4 @@
-"""COCO panoptic as a data set: classes, crowds, void, round trips, and what it says of files that are wrong."""
+"""COCO panoptic as a data set: classes, crowds, void, round trips, and what it says of mistakes."""
 
 import json
 import pickle
@@ -109,7 +109,7 @@ def test_mistakes_are_named(annotations, change, message):
     content = json.loads(annotations.read_text())
     change(content)
     annotations.write_text(json.dumps(content))
-    with pytest.raises(ValueError, match=rf"{annotations}.*{message}|{message}"):
+    with pytest.raises(ValueError, match=message):
         CocoPanopticDataset(_images(annotations), annotations)
 
 
@@ -190,10 +190,9 @@ def test_real_files_survive_being_written(real, tmp_path):
 
     def facts(annotation):
         keys = ("id", "category_id", "area", "bbox", "iscrowd")
-        segments = [
-            tuple(map(str, (segment[key] for key in keys))) for segment in annotation["segments_info"]
-        ]
-        return annotation["image_id"], annotation["file_name"], sorted(segments)
+        segments = annotation["segments_info"]
+        rows = [tuple(str(segment[key]) for key in keys) for segment in segments]
+        return annotation["image_id"], annotation["file_name"], sorted(rows)
 
     assert [facts(a) for a in written["annotations"]] == [facts(a) for a in truth["annotations"]]
     assert {c["id"]: (c["name"], c["isthing"]) for c in written["categories"]} == {
