@@ -71,6 +71,24 @@ def _check_data(args: argparse.Namespace) -> int:
     return 1 if report.errors else 0
 
 
+def _convert_masks(args: argparse.Namespace) -> int:
+    from panodeeplab.data.convert import convert_masks
+
+    path = convert_masks(
+        args.images, args.semantic, args.instances, args.classes, args.output, name=args.name
+    )
+    print(f"wrote {path} and {path.with_suffix('')}")
+    return 0
+
+
+def _convert_coco(args: argparse.Namespace) -> int:
+    from panodeeplab.data.convert import convert_coco_instances
+
+    path = convert_coco_instances(args.annotations, args.semantic, args.classes, args.output, name=args.name)
+    print(f"wrote {path} and {path.with_suffix('')}")
+    return 0
+
+
 def _train(args: argparse.Namespace) -> int:
     from panodeeplab import config as configuration
     from panodeeplab.training import train
@@ -223,6 +241,29 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument(
         "--preview", type=Path, metavar="DIR", help="write pictures of the first samples of each split"
     )
+
+    sub = command("convert", None, "Make COCO panoptic files from other annotations.")
+    sources = sub.add_subparsers(required=True, metavar="FROM")
+    masks = sources.add_parser(
+        "masks", help="instance masks and semantic maps", description="From instance masks and semantic maps."
+    )
+    masks.set_defaults(run=_convert_masks)
+    masks.add_argument("--images", type=Path, required=True, help="folder of the pictures")
+    masks.add_argument(
+        "--instances", type=Path, required=True, help="folder of NAME.png with numbers, or NAME/*.png masks"
+    )
+    coco = sources.add_parser(
+        "coco",
+        help="COCO instances and semantic maps",
+        description="From COCO instance annotations and semantic maps.",
+    )
+    coco.set_defaults(run=_convert_coco)
+    coco.add_argument("--annotations", type=Path, required=True, help="JSON of the instances")
+    for source in (masks, coco):
+        source.add_argument("--semantic", type=Path, required=True, help="folder of NAME.png with label ids")
+        source.add_argument("--classes", type=Path, required=True, help="YAML table of the classes")
+        source.add_argument("--output", type=Path, required=True, help="folder")
+        source.add_argument("--name", default="panoptic", help="of the JSON (default: %(default)s)")
 
     sub = command("bench", None, "Measure speed, beside what it is compared with.")
     sub = sub.add_subparsers(required=True, metavar="WHAT").add_parser(
