@@ -67,7 +67,7 @@ def _check_data(args: argparse.Namespace) -> int:
                 written += check.write_previews(dataset, args.preview, prefix=prefix)
         except ValueError as error:
             print(f"no further pictures: {error}")
-        print(f"wrote {len(written)} pictures to {args.preview}")
+        print(f"wrote {check.number(len(written), 'picture')} to {args.preview}")
     return 1 if report.errors else 0
 
 

@@ -3,7 +3,7 @@
 from panodeeplab.data.check.cityscapes import check_cityscapes
 from panodeeplab.data.check.coco_panoptic import check_coco_panoptic
 from panodeeplab.data.check.preview import write_previews
-from panodeeplab.data.check.report import Report, format_report
+from panodeeplab.data.check.report import Report, format_report, number
 from panodeeplab.data.check.run import check_run, dataset_of_run
 
 __all__ = [
@@ -13,5 +13,6 @@ __all__ = [
     "check_run",
     "dataset_of_run",
     "format_report",
+    "number",
     "write_previews",
 ]
