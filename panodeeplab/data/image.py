@@ -40,11 +40,12 @@ def read_image(path: Path) -> np.ndarray:
 
 def size_difference(labels: np.ndarray, image: np.ndarray) -> str | None:
     """How a label map, (H, W), and its image, (H, W, 3), differ in size, as text; None if they do not."""
-    if labels.shape == image.shape[:2]:
+    height, width = image.shape[:2]
+    if labels.shape == (height, width):
         return None
-    return (
-        f"{labels.shape[0]} x {labels.shape[1]} pixels (H x W), its image {image.shape[0]} x {image.shape[1]}"
-    )
+    # Phones store pictures lying, and many annotation tools turn them as their metadata say.
+    hint = "; images are read as stored, not turned by EXIF" if labels.shape == (width, height) else ""
+    return f"{labels.shape[0]} x {labels.shape[1]} pixels (H x W), its image {height} x {width}{hint}"
 
 
 def check_same_size(path: Path, labels: np.ndarray, image: np.ndarray) -> None:

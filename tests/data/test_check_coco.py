@@ -93,8 +93,8 @@ def test_damaged_file(annotations, tmp_path, file):
 
 
 def test_sizes_differ(annotations, tmp_path):
-    cv2.imwrite(str(tmp_path / PNG), np.zeros((20, 10, 3), np.uint8))
-    assert _only_problem(annotations) == (PNG, "20 x 10 pixels (H x W), its image 10 x 20", True)
+    cv2.imwrite(str(tmp_path / PNG), np.zeros((20, 11, 3), np.uint8))
+    assert _only_problem(annotations) == (PNG, "20 x 11 pixels (H x W), its image 10 x 20", True)
 
 
 def test_json_says_another_size(annotations):
