@@ -21,10 +21,10 @@ from itertools import chain
 import numpy as np
 import torch
 import torch.nn.functional as F
-from plot import Panel, line_plot
 from torch import Tensor
 from tqdm import tqdm
 
+from panodeeplab.bench.plot import Panel, line_plot
 from panodeeplab.classes import ClassTable
 from panodeeplab.config import PostprocessConfig
 from panodeeplab.data.cityscapes import CityscapesDataset, find_splits
