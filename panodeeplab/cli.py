@@ -99,10 +99,13 @@ def _score(args: argparse.Namespace) -> int:
 def _bench_postprocess(args: argparse.Namespace) -> int:
     from dataclasses import fields
 
-    from panodeeplab.bench import PostprocessBench, bench_postprocess
+    from panodeeplab.bench import PostprocessBench, bench_postprocess, plot_postprocess
 
-    given = {field.name: getattr(args, field.name) for field in fields(PostprocessBench)}
-    bench_postprocess(PostprocessBench(**given), as_json=args.json)
+    bench = PostprocessBench(**{field.name: getattr(args, field.name) for field in fields(PostprocessBench)})
+    if args.plot is None:
+        bench_postprocess(bench, as_json=args.json)
+    else:
+        plot_postprocess(bench, args.plot, as_json=args.json)
     return 0
 
 
@@ -193,6 +196,12 @@ def _parser() -> argparse.ArgumentParser:
         "--sources", action="store_true", help="only the sources of centers, in turns, in processor time"
     )
     sub.add_argument("--unfused", action="store_true", help="Detectron2's way as well, seconds a run")
+    sub.add_argument(
+        "--plot",
+        type=Path,
+        metavar="FILE.png",
+        help="time against instances and against pixels instead, drawn; takes minutes",
+    )
     sub.add_argument("--json", action="store_true", help="print JSON")
 
     sub = command("scenes", _scenes, "Write generated streets in Cityscapes' layout.")

@@ -13,11 +13,18 @@ def plain_centers(center: Tensor, threshold: float, nms_kernel: int, top_k: int)
     return peaks.nonzero()
 
 
-def careful(semantic: Tensor, center: Tensor, offset: Tensor, stride: int, things: tuple[int, ...]) -> Tensor:
+def careful(
+    semantic: Tensor,
+    center: Tensor,
+    offset: Tensor,
+    stride: int,
+    things: tuple[int, ...],
+    top_k: int = 200,
+) -> Tensor:
     """The best of plain PyTorch: thing pixels only, distances in chunks, one count of votes, one look-up."""
     label = F.interpolate(semantic, scale_factor=stride, mode="bilinear")[0].argmax(0)
     heat = F.interpolate(center, scale_factor=stride, mode="bilinear")[0, 0]
-    centers = plain_centers(heat, 0.1, 7, 200)
+    centers = plain_centers(heat, 0.1, 7, top_k)
     classes, count = semantic.shape[1], len(centers)
     y, x = torch.isin(label, torch.tensor(things)).nonzero(as_tuple=True)
     moves = F.interpolate(offset, scale_factor=stride, mode="bilinear")[0][:, y, x] * stride

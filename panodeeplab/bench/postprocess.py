@@ -7,6 +7,8 @@ beside the copy and the reference.
 """
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -76,36 +78,46 @@ def settings_of_reference(bench: PostprocessBench, things: tuple[int, ...]) -> t
     return (*sizes, 0.1, 7, 200, 2048, 1000, -1, False, "heatmap", 64, False)
 
 
-def bench_postprocess(bench: PostprocessBench, *, as_json: bool = False) -> None:
-    """Measure, and print a table for each batch, or one JSON object."""
+@contextmanager
+def threads_of(bench: PostprocessBench) -> Iterator[None]:
+    """Gives torch, and so the op, as many threads as `bench` says."""
     before = torch.get_num_threads()
     torch.set_num_threads(bench.threads or before)
     try:
-        threads = torch.get_num_threads()
-        tables = _on_gpu(bench) if bench.device == "cuda" else [_on_cpu(bench)]
+        yield
     finally:
         torch.set_num_threads(before)
-    if as_json:
-        print(
-            json.dumps(
-                {
-                    "processor": processor(),
-                    "torch": torch.__version__,
-                    "threads": threads,
-                    "settings": asdict(bench),
-                    "tables": [
-                        {"what": words, "rows": figures(rows, compared_with)}
-                        for words, rows, compared_with in tables
-                    ],
-                },
-                indent=2,
-            )
-        )
-        return
-    print(f"{processor()}, {threads} threads, torch {torch.__version__}")
-    for words, rows, compared_with in tables:
-        print(words)
-        print_table(rows, compared_with)
+
+
+def circumstances(bench: PostprocessBench) -> dict[str, Any]:
+    """What figures depend on, for JSON; to be called under `threads_of`."""
+    return {
+        "processor": processor(),
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+        "settings": asdict(bench),
+    }
+
+
+def print_circumstances() -> None:
+    """The same in a line, but for the settings."""
+    print(f"{processor()}, {torch.get_num_threads()} threads, torch {torch.__version__}")
+
+
+def bench_postprocess(bench: PostprocessBench, *, as_json: bool = False) -> None:
+    """Measure, and print a table for each batch, or one JSON object."""
+    with threads_of(bench):
+        tables = _on_gpu(bench) if bench.device == "cuda" else [_on_cpu(bench)]
+        if as_json:
+            listed = [
+                {"what": words, "rows": figures(rows, compared_with)} for words, rows, compared_with in tables
+            ]
+            print(json.dumps(circumstances(bench) | {"tables": listed}, indent=2))
+            return
+        print_circumstances()
+        for words, rows, compared_with in tables:
+            print(words)
+            print_table(rows, compared_with)
 
 
 Table = tuple[str, list[Row], tuple[str, ...]]
