@@ -1,4 +1,5 @@
-// The second launch, a block an image: peaks of all tiles → centres in raster order.
+// The second launch, a block an image: peaks of all tiles → centres in raster order. Where votes are counted as well, a
+// block of the launch of CastVotes, and what it finds is not final.
 #ifndef PANODEEPLAB_CUDA_CENTERS_H
 #define PANODEEPLAB_CUDA_CENTERS_H
 
@@ -71,6 +72,7 @@ template <class T> struct CollectCenters {
                 image.centers[2 * i] = image.centers[2 * i + 1] = -1;
                 image.center_scores[i] = 0.0f;
             }
+            for (int64_t i = t; i < plan.top_k; i += kThreads) image.center_votes[i] = 0;
             if (t == 0) *image.num_centers = count;
         });
     }
