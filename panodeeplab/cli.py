@@ -193,7 +193,9 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--seconds", type=float, default=5.0, help="for each variant (default: %(default)s)")
     sub.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     sub.add_argument(
-        "--sources", action="store_true", help="only the sources of centers, in turns, in processor time"
+        "--sources",
+        action="store_true",
+        help="only the sources of centers; on a CPU in turns, in processor time",
     )
     sub.add_argument("--unfused", action="store_true", help="Detectron2's way as well, seconds a run")
     sub.add_argument(
