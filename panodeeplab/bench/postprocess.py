@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from panodeeplab.bench.alternatives import careful, unfused
-from panodeeplab.bench.street_outputs import street_outputs
+from panodeeplab.bench.street_outputs import TOP_K, street_outputs
 from panodeeplab.bench.timing import Function, Row, figures, measure, measure_in_turns, print_table, processor
 from panodeeplab.ops import PanopticOutput, backend, panoptic_segmentation, reference
 
@@ -82,9 +82,9 @@ SOURCES: dict[str, dict[str, Any]] = {
 
 
 def settings_of_reference(bench: PostprocessBench, things: tuple[int, ...]) -> tuple[Any, ...]:
-    """The op's defaults, as the reference takes them, after the maps."""
+    """The op's defaults with TOP_K, as the reference takes them, after the maps."""
     sizes = (bench.stride, False, bench.height, bench.width, list(things))
-    return (*sizes, 0.1, 7, 200, 2048, 1000, -1, False, "heatmap", 64, False)
+    return (*sizes, 0.1, 7, TOP_K, 2048, 1000, -1, False, "heatmap", 64, False)
 
 
 @contextmanager
@@ -136,7 +136,7 @@ def _on_cpu(bench: PostprocessBench) -> Table:
     maps, things = bench.street(bench.seed)
 
     def op(**options) -> PanopticOutput:
-        return panoptic_segmentation(*maps, stride=bench.stride, thing_ids=things, **options)
+        return panoptic_segmentation(*maps, stride=bench.stride, thing_ids=things, top_k=TOP_K, **options)
 
     result = op()
     words = (

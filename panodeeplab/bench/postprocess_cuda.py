@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from panodeeplab.bench.postprocess import SOURCES, PostprocessBench, same_bytes, settings_of_reference
+from panodeeplab.bench.street_outputs import TOP_K
 from panodeeplab.bench.timing import Function, Row
 from panodeeplab.ops import PanopticOutput, backend, panoptic_segmentation, reference
 
@@ -57,7 +58,7 @@ def table_of_batch(bench: PostprocessBench, batch: int) -> tuple[str, list[Row],
     maps, things = batch_of(bench, batch)
 
     def op(maps: tuple[Tensor, ...] = maps, **options: bool | str) -> PanopticOutput:
-        return panoptic_segmentation(*maps, stride=bench.stride, thing_ids=things, **options)
+        return panoptic_segmentation(*maps, stride=bench.stride, thing_ids=things, top_k=TOP_K, **options)
 
     first = tuple(m[:1].cpu() for m in maps)
     for options in ({}, *SOURCES.values()):

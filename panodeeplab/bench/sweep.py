@@ -17,6 +17,7 @@ from panodeeplab.bench.postprocess import (
     same_bytes,
     threads_of,
 )
+from panodeeplab.bench.street_outputs import TOP_K
 from panodeeplab.bench.timing import Function, figures, measure
 from panodeeplab.ops import PanopticOutput, backend, panoptic_segmentation
 
@@ -30,7 +31,6 @@ SIZES = (
     (3072, 6144),
     (4096, 8192),
 )
-TOP_K = 1000  # centers: room for all, and as many as ids leave at the default `label_divisor`
 CAREFUL_PIXELS = 2**23  # beyond them plain PyTorch takes many seconds a run, and gigabytes
 
 
@@ -85,7 +85,7 @@ def variants_of(bench: PostprocessBench) -> tuple[dict[str, Function], int]:
     source, target = same_bytes(maps, result.panoptic)
     variants: dict[str, Function] = {f"op ({backend()})": op}
     if bench.height * bench.width <= CAREFUL_PIXELS:
-        variants["careful PyTorch"] = lambda: careful(*maps, bench.stride, things, TOP_K)
+        variants["careful PyTorch"] = lambda: careful(*maps, bench.stride, things)
     variants["copy"] = lambda: target.copy_(source)
     return variants, result.num_centers.item()
 
