@@ -163,6 +163,7 @@ class Predictor:
             output_size=output_size,
             classes=self.classes,
             config=self.config,
+            align_corners=self.model.align_corners,
         )
         clock.stage("postprocess")
         timings_ms = {stage: latency_ms / len(images) for stage, latency_ms in clock.latency_ms.items()}
