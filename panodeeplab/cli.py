@@ -78,14 +78,19 @@ def _import_checkpoint(args: argparse.Namespace) -> int:
     from panodeeplab.files import replacing
     from panodeeplab.model import import_checkpoint, save_checkpoint
 
+    run = args.output.with_suffix(".yaml")
+    if args.output.suffix != ".safetensors":
+        raise ValueError(f"output must end in .safetensors, got {args.output}")
+    if run.exists():
+        raise ValueError(f"output: {run} exists, and the run to fine-tune with would be written there")
     window = tuple(args.pooling_window) if args.pooling_window else None
     loaded = import_checkpoint(args.source, pooling_window=window)
     config = loaded.config.model
+    args.output.parent.mkdir(parents=True, exist_ok=True)
     save_checkpoint(args.output, loaded.model, config=loaded.config, classes=loaded.classes, iteration=0)
     # A run that goes on from this checkpoint.
     tree = loaded.config.model_dump(mode="json")
     tree["training"]["init_checkpoint"] = str(args.output)
-    run = args.output.with_suffix(".yaml")
     with replacing(run) as temporary:
         temporary.write_text(yaml.safe_dump(tree, sort_keys=False))
     parameters = sum(parameter.numel() for parameter in loaded.model.parameters())

@@ -63,10 +63,10 @@ def _load_strictly(model: nn.Module, state: dict[str, Tensor]) -> None:
         raise ValueError(f"backbone_weights does not fit the backbone: {error}") from None
 
 
-def _normalization(name: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation of the images that a network was trained on, 0-255."""
-    given = _timm(f"the backbone {name}").get_pretrained_cfg(name)
-    return tuple(255 * x for x in given.mean), tuple(255 * x for x in given.std)
+def _normalization(network: nn.Module) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of the images that one of timm's networks was trained on, 0-255."""
+    mean, std = (network.pretrained_cfg[key] for key in ("mean", "std"))
+    return tuple(255 * x for x in mean), tuple(255 * x for x in std)
 
 
 class TimmFeatures(nn.Module):
@@ -93,7 +93,7 @@ class TimmFeatures(nn.Module):
             raise ValueError(
                 f"backbone: timm's {name} gives features of strides {strides}, wanted {wanted} at the end"
             )
-        self.pixel_mean, self.pixel_std = _normalization(name)
+        self.pixel_mean, self.pixel_std = _normalization(self.network)
 
     def forward(self, images: Tensor) -> dict[int, Tensor]:
         return dict(zip(_STRIDES, self.network(images)[-4:], strict=True))
@@ -124,7 +124,7 @@ class Xception(nn.Module):
         for index in self._skips:
             # It would write its result over the features.
             self.blocks[index].stack.act3.inplace = False
-        self.pixel_mean, self.pixel_std = _normalization(name)
+        self.pixel_mean, self.pixel_std = _normalization(model)
 
     def forward(self, images: Tensor) -> dict[int, Tensor]:
         features, x = {}, self.stem(images)

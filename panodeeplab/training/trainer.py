@@ -56,14 +56,15 @@ def _open_output(output: Path, config: RunConfig, resume: Resume) -> bool:
     return state.exists()
 
 
-def _initial_model(config: RunConfig, classes: ClassTable) -> PanopticDeepLab:
-    source = config.training.init_checkpoint
-    if source is None:
-        return PanopticDeepLab(config.model, num_classes=len(classes))
-    # The backbone's own weights would be overwritten.
-    architecture = config.model.model_copy(update={"backbone_weights": None})
+def _initial_model(config: RunConfig, classes: ClassTable, *, goes_on: bool) -> PanopticDeepLab:
+    """The model with the weights that the run starts from; a run that goes on brings its own."""
+    source, architecture = config.training.init_checkpoint, config.model
+    if source is not None or goes_on:
+        # All of the weights come from elsewhere: the backbone's own are not fetched.
+        architecture = architecture.model_copy(update={"backbone_weights": None})
     model = PanopticDeepLab(architecture, num_classes=len(classes))
-    initialize_from(model, load_checkpoint(source), config=config.model, classes=classes)
+    if source is not None and not goes_on:
+        initialize_from(model, load_checkpoint(source), config=config.model, classes=classes)
     return model
 
 
@@ -108,7 +109,7 @@ def train(config: RunConfig, *, output: Path, resume: Resume = "no") -> Path:
     torch.manual_seed(config.training.seed)
     if config.training.deterministic:
         torch.use_deterministic_algorithms(True)
-    model = _initial_model(config, classes)
+    model = _initial_model(config, classes, goes_on=goes_on)
     model = model.to(device, memory_format=torch.channels_last)
     optimizer = torch.optim.Adam(model.parameters(), weight_decay=config.training.weight_decay)
     progress = Progress()

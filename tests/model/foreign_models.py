@@ -93,7 +93,7 @@ def bowenc(weights: Weights, image: Tensor, classes: int = 19) -> Maps:
 def detectron2(
     weights: Weights, image: Tensor, window: tuple[int, int], classes: int, *, separable: bool
 ) -> Maps:
-    """R52, output stride 16, narrow decoders; `image` is (1, 3, 16 k, 16 l), RGB, 0-255; `window` in cells."""
+    """R52, output stride 16, narrow decoders; `image` is (1, 3, 16 k, 16 l), RGB; `window` is in cells."""
     mean, std = torch.tensor([[123.675, 116.28, 103.53], [58.395, 57.12, 57.375]]).view(2, 1, 3, 1, 1)
     x = (image - mean) / std
 

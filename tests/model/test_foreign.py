@@ -13,6 +13,8 @@ from safetensors.torch import save_file
 
 from panodeeplab.classes import CITYSCAPES, COCO, ClassTable
 from panodeeplab.cli import main
+from panodeeplab.config import override
+from panodeeplab.data.datasets import build_dataset
 from panodeeplab.inference.predictor import Predictor
 from panodeeplab.model import import_checkpoint, load_checkpoint
 
@@ -159,6 +161,9 @@ def test_from_the_file_to_a_prediction_and_to_training(tmp_path, monkeypatch, bo
         "theirs.pth",
     ]
     check(load_checkpoint("ours.safetensors"), maps, x)
+    for output, message in (("ours.safetensors", "ours.yaml exists"), ("a.pth", "must end in .safetensors")):
+        assert main(["import-checkpoint", "theirs.pth", output]) == 2
+        assert message in capsys.readouterr().err
     assert main(["scenes", "--output", "streets", "--count", "1", "--size", "64", "96"]) == 0
     images = "streets/leftImg8bit/train"
     assert main(["predict", images, "--checkpoint", "ours.safetensors", "--output", "out"]) == 0
@@ -189,6 +194,10 @@ def test_models_of_other_classes(bowenc_run, detectron2_run):
     loaded = import_checkpoint(weights.state, classes=table)
     assert loaded.classes == table
     assert loaded.config.data is None
+    with pytest.raises(ValueError, match="data is null: this configuration comes from a checkpoint without"):
+        build_dataset(loaded.config.data, "val")
+    config = override(loaded.config, ["data.dataset=scenes", "data.val_count=7"])
+    assert len(build_dataset(config.data, "val")) == 7
     with pytest.raises(ValueError, match="classes has 19 classes, the checkpoint predicts 3"):
         import_checkpoint(weights.state, classes=CITYSCAPES)
 
