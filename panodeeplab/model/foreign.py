@@ -6,7 +6,6 @@ implementation (`ModelConfig`), and every weight must find its place.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -63,15 +62,15 @@ def import_checkpoint(
     """
     state = _weights(source)
     implementation, named = foreign_keys.translate(state)
-    architecture = _Architecture.read(implementation, named)
-    table = _classes(architecture.num_classes, classes)
-    window = _window(pooling_window, implementation, architecture.num_classes)
-    config = _run_config(architecture, implementation, window)
+    settings = _settings(implementation, named)
+    num_classes = _width(named, "semantic_head.1.weight")
+    table = _classes(num_classes, classes)
+    settings["pooling_window"] = _window(pooling_window, implementation, num_classes)
+    config = _run_config(ModelConfig.model_validate(settings), implementation, table)
     # Without memory: all that is in it comes from the checkpoint.
     with torch.device("meta"):
-        model = PanopticDeepLab(config.model, num_classes=architecture.num_classes)
-    mean, std = _normalization(state, implementation, config.model.backbone)
-    _load(model, named | {"pixel_mean": mean, "pixel_std": std})
+        model = PanopticDeepLab(config.model, num_classes=num_classes)
+    _load(model, named | _normalization(state, implementation, config.model.backbone))
     model = model.eval().to(memory_format=torch.channels_last)
     return Checkpoint(model=model, config=config, classes=table, iteration=0)
 
@@ -117,64 +116,53 @@ def _read(path: Path) -> tuple[Any, str]:
         raise ValueError(f"source: {path} is not a file of tensors alone: {reason}") from None
 
 
-@dataclass(frozen=True)
-class _Architecture:
-    """What the names and shapes of the weights, in our naming, say of the model."""
+def _width(named: dict[str, Tensor], key: str) -> int:
+    """Number of output channels of a convolution."""
+    if key not in named or named[key].ndim != 4:
+        raise ValueError(f"source: an incomplete checkpoint, without the convolution {key}")
+    return named[key].shape[0]
 
-    num_classes: int
-    settings: dict[str, Any]
 
-    @classmethod
-    def read(cls, implementation: Implementation, named: dict[str, Tensor]) -> "_Architecture":
-        def width(key: str) -> int:
-            if key not in named:
-                raise ValueError(f"source: an incomplete {implementation} checkpoint; no weight for {key}")
-            return named[key].shape[0]
+def _settings(implementation: Implementation, named: dict[str, Tensor]) -> dict[str, Any]:
+    """The model section that weights under our names, and the habits of an implementation, make up."""
 
-        def branch(decoder: str, head: str) -> dict[str, Any]:
-            skips = [f"{decoder}.skips.{i}.0.weight" for i in range(3)]
-            return {
-                "aspp_channels": width(f"{decoder}.aspp.project.0.0.weight"),
-                "channels": width(f"{decoder}.fuse.0.1.0.weight"),
-                "skip_channels": [width(key) for key in skips[:2] + [k for k in skips[2:] if k in named]],
-                "head_channels": width(f"{head}.0.1.0.weight"),
-            }
-
-        backbone = foreign_keys.recognize_backbone(named)
-        hrnet = backbone.startswith("hrnet")
-        semantic = branch("semantic_decoder", "semantic_head")
-        settings = {
-            "backbone": backbone,
-            "semantic": semantic,
-            "instance": branch("instance_decoder", "center_head"),
+    def branch(decoder: str, head: str) -> dict[str, Any]:
+        skips = [f"{decoder}.skips.{i}.0.weight" for i in range(3)]
+        count = 3 if skips[2] in named else 2
+        return {
+            "aspp_channels": _width(named, f"{decoder}.aspp.project.0.0.weight"),
+            "channels": _width(named, f"{decoder}.fuse.0.1.0.weight"),
+            "skip_channels": [_width(named, key) for key in skips[:count]],
+            "head_channels": _width(named, f"{head}.0.1.0.weight"),
         }
-        if implementation == "detectron2":
-            settings |= {
-                "output_stride": 32 if hrnet else 16,
-                "last_stage_dilations": (2, 4, 8) if backbone.startswith("res") else None,
-                "pooling_conv": "bias",
-                "align_corners": False,
-                "skip_first": True,
-                "separable": "semantic_head.0.0.0.weight" in named
-                and named["semantic_head.0.0.0.weight"].shape[1] == 1,
-                "separable_aspp": "semantic_decoder.aspp.convs.1.0.0.weight" in named,
-                "separable_center_head": False,
-                "batch_norm_eps": 1e-5,
-                "batch_norm_momentum": 0.1,
-            }
-        else:
-            # Of its two recipes, the one for output stride 16 takes in two skip features, the other three.
-            fine = len(semantic["skip_channels"]) == 2
-            settings |= {
-                "output_stride": 16 if fine else 32,
-                "aspp_dropout": 0.5,
-                "pooling_conv": "plain",
-                "align_corners": True,
-                "separable_aspp": False,
-                "batch_norm_eps": 1e-5,
-                "batch_norm_momentum": 0.001 if backbone == "xception65" else 0.01,
-            }
-        return cls(width("semantic_head.1.weight"), settings)
+
+    backbone = foreign_keys.recognize_backbone(named)
+    common = {
+        "backbone": backbone,
+        "semantic": branch("semantic_decoder", "semantic_head"),
+        "instance": branch("instance_decoder", "center_head"),
+        "batch_norm_eps": 1e-5,
+    }
+    if implementation == "bowenc0221":
+        # Of its two recipes, the one for output stride 16 takes in two skip features, the other three.
+        return common | {
+            "output_stride": 16 if len(common["semantic"]["skip_channels"]) == 2 else 32,
+            "aspp_dropout": 0.5,
+            "pooling_conv": "plain",
+            "align_corners": True,
+            "separable_aspp": False,
+            "batch_norm_momentum": 0.001 if backbone == "xception65" else 0.01,
+        }
+    return common | {
+        "output_stride": 32 if backbone.startswith("hrnet") else 16,
+        "last_stage_dilations": (2, 4, 8) if backbone.startswith("res") else None,
+        "skip_first": True,
+        # The second convolution is the 1x1 of a separable one, or the second of two full ones.
+        "separable": named["semantic_decoder.fuse.0.1.0.weight"].shape[-1] == 1,
+        "separable_aspp": "semantic_decoder.aspp.convs.1.0.0.weight" in named,
+        "separable_center_head": False,
+        "batch_norm_momentum": 0.1,
+    }
 
 
 def _classes(count: int, given: ClassTable | None) -> ClassTable:
@@ -185,8 +173,8 @@ def _classes(count: int, given: ClassTable | None) -> ClassTable:
     tables = {len(table): table for table in (CITYSCAPES, COCO)}
     if count not in tables:
         raise ValueError(
-            f"classes must be given for a checkpoint of {count} classes: Cityscapes has {len(CITYSCAPES)}, "
-            f"COCO {len(COCO)}"
+            f"classes must be given to import_checkpoint for a checkpoint of {count} classes: "
+            f"Cityscapes has {len(CITYSCAPES)}, COCO {len(COCO)}"
         )
     return tables[count]
 
@@ -211,15 +199,18 @@ def _window(
 
 def _normalization(
     state: dict[str, Tensor], implementation: Implementation, backbone: str
-) -> tuple[Tensor, Tensor]:
+) -> dict[str, Tensor]:
     """Mean and standard deviation, (1, 3, 1, 1), RGB, 0-255: from the checkpoint, or as published."""
     mean, std = IMAGENET_MEAN, IMAGENET_STD
     if backbone == "xception65":
         mean = std = (128.0,) * 3 if implementation == "detectron2" else (127.5,) * 3
-    return tuple(
-        state.get(key, torch.tensor(published)).float().reshape(1, 3, 1, 1)
-        for key, published in (("pixel_mean", mean), ("pixel_std", std))
-    )
+    values = {}
+    for key, published in (("pixel_mean", mean), ("pixel_std", std)):
+        value = state.get(key, torch.tensor(published))
+        if value.numel() != 3:
+            raise ValueError(f"source: {key} has shape {tuple(value.shape)}, wanted a value for R, G and B")
+        values[key] = value.reshape(1, 3, 1, 1)
+    return values
 
 
 def _load(model: PanopticDeepLab, state: dict[str, Tensor]) -> None:
@@ -242,15 +233,11 @@ def _load(model: PanopticDeepLab, state: dict[str, Tensor]) -> None:
     model.load_state_dict({k: state[k].to(v.dtype, copy=True) for k, v in own.items()}, assign=True)
 
 
-def _run_config(
-    architecture: _Architecture, implementation: Implementation, window: tuple[int, int] | None
-) -> RunConfig:
+def _run_config(model: ModelConfig, implementation: Implementation, classes: ClassTable) -> RunConfig:
     """A run that would train this model: the published recipe, as far as it is known."""
-    coco = architecture.num_classes == len(COCO)
-    cityscapes = architecture.num_classes == len(CITYSCAPES)
-    model = ModelConfig.model_validate(architecture.settings | {"pooling_window": window})
+    coco = classes == COCO
     tree: dict[str, Any] = {
-        "data": {"dataset": "cityscapes", "root": "data/cityscapes"} if cityscapes else None,
+        "data": {"dataset": "cityscapes", "root": "data/cityscapes"} if classes == CITYSCAPES else None,
         "model": model.model_dump(mode="json"),
         "postprocess": {"nms_kernel": 41, "stuff_area": 4096} if coco else {},
         "inference": {"input_size": (640, 640) if coco else None},

@@ -66,12 +66,15 @@ def bowenc_run():
         return bowenc(weights, x), weights.state, x
 
 
-@pytest.fixture(scope="module", params=[True, False], ids=["separable", "full"])
-def detectron2_run(request):
+def run_detectron2(separable: bool):
     weights, x = Weights(1), image(64, 96)
     with torch.inference_mode():
-        maps = detectron2(weights, x, (2, 3), 19, separable=request.param)
-    return maps, weights.state, x
+        return detectron2(weights, x, (2, 3), 19, separable=separable), weights.state, x
+
+
+@pytest.fixture(scope="module")
+def detectron2_run():
+    return run_detectron2(separable=True)
 
 
 def check(loaded, maps, x):
@@ -100,9 +103,9 @@ def test_bowenc(tmp_path, bowenc_run, wrapper):
     assert loaded.model.align_corners
 
 
-@pytest.mark.parametrize("protocol", [2, 4])
-def test_detectron2(tmp_path, detectron2_run, protocol):
-    maps, state, x = detectron2_run
+@pytest.mark.parametrize(("separable", "protocol"), [(True, 4), (False, 2)])
+def test_detectron2(tmp_path, separable, protocol):
+    maps, state, x = run_detectron2(separable)
     arrays = {key: value.numpy() for key, value in state.items()}
     path = tmp_path / "model_final_0123ab.pkl"
     path.write_bytes(pickle.dumps({"model": arrays, "__author__": "somebody"}, protocol=protocol))
@@ -111,8 +114,11 @@ def test_detectron2(tmp_path, detectron2_run, protocol):
     model = loaded.config.model
     assert (model.backbone, model.output_stride) == ("resnet52", 16)
     assert model.last_stage_dilations == (2, 4, 8)
-    assert model.separable == model.separable_aspp
-    assert not model.separable_center_head
+    assert (model.separable, model.separable_aspp, model.separable_center_head) == (
+        separable,
+        separable,
+        False,
+    )
     # Detectron2's own .pth holds what training needs, too.
     torch.save({"model": state, "iteration": 7, "optimizer": {"state": {}}}, tmp_path / "model.pth")
     check(import_checkpoint(tmp_path / "model.pth", pooling_window=(32, 48)), maps, x)
@@ -134,6 +140,14 @@ def test_the_published_window_is_the_default(detectron2_run):
     _, state, _ = detectron2_run
     assert import_checkpoint(state).config.model.pooling_window == (512, 1024)
     assert import_checkpoint(state, pooling_window="image").config.model.pooling_window is None
+
+
+def test_the_normalization_of_a_checkpoint_is_taken_over(detectron2_run):
+    _, state, _ = detectron2_run
+    mean = torch.tensor([1.0, 2.0, 3.0]).view(3, 1, 1)
+    model = import_checkpoint(state | {"pixel_mean": mean, "pixel_std": 2 * mean}).model
+    assert model.pixel_mean.flatten().tolist() == [1, 2, 3]
+    assert model.pixel_std.flatten().tolist() == [2, 4, 6]
 
 
 def test_an_image_of_another_size_is_seen_at_the_same_place(bowenc_run):
@@ -184,11 +198,13 @@ def test_from_the_file_to_a_prediction_and_to_training(tmp_path, monkeypatch, bo
     assert torch.allclose(tuned[weight], load_checkpoint("ours.safetensors").model.state_dict()[weight])
 
 
-def test_models_of_other_classes(bowenc_run, detectron2_run):
+def test_models_of_other_classes():
     weights = Weights(2)
     with torch.inference_mode():
         bowenc(weights, image(33, 33), classes=3)
-    with pytest.raises(ValueError, match="classes must be given for a checkpoint of 3 classes"):
+    with pytest.raises(
+        ValueError, match="classes must be given to import_checkpoint for a checkpoint of 3 classes"
+    ):
         import_checkpoint(weights.state)
     table = ClassTable("mine", ("a", "b", "c"), ((0, 0, 0),) * 3, (1,), (0, 1, 2))
     loaded = import_checkpoint(weights.state, classes=table)
@@ -208,7 +224,9 @@ def test_errors_list_the_keys(bowenc_run, detectron2_run):
     with pytest.raises(ValueError, match=r"semantic_decoder.fuse.0.1.1.running_var is missing"):
         import_checkpoint({key: value for key, value in state.items() if key != bn})
     last = "decoder.semantic_head.classifier.semantic.1.weight"
-    with pytest.raises(ValueError, match=r"no weight for semantic_head.1.weight"):
+    with pytest.raises(
+        ValueError, match=r"incomplete checkpoint, without the convolution semantic_head.1.weight"
+    ):
         import_checkpoint({key: value for key, value in state.items() if key != last})
     with pytest.raises(ValueError, match=r"no place in a bowenc0221 model for head.a, head.b"):
         import_checkpoint(state | {"head.a": torch.zeros(1), "head.b": torch.zeros(1)})
@@ -227,6 +245,8 @@ def test_errors_list_the_keys(bowenc_run, detectron2_run):
         ValueError, match=r"pooling_window is \(30, 48\), wanted multiples of output_stride 16"
     ):
         import_checkpoint(state, pooling_window=(30, 48))
+    with pytest.raises(ValueError, match=r"pixel_mean has shape \(4,\)"):
+        import_checkpoint(state | {"pixel_mean": torch.zeros(4)})
     with pytest.raises(ValueError, match=r"pooling_window must be \(H, W\)"):
         import_checkpoint(state, pooling_window="all")
 
