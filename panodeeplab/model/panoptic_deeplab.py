@@ -61,7 +61,7 @@ class PanopticDeepLab(nn.Module):
         if config.pooling_window is not None and not config.align_corners:
             if any(length % config.output_stride for length in config.pooling_window):
                 raise ValueError(
-                    f"pooling_window is {config.pooling_window}, wanted multiples of output_stride "
+                    f"pooling_window is {config.pooling_window} pixels, wanted multiples of output_stride, "
                     f"{config.output_stride}"
                 )
             self.padding = config.pooling_window

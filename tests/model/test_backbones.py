@@ -8,7 +8,7 @@ import torchvision
 from safetensors.torch import save_file
 
 from panodeeplab.config import BACKBONES, DecoderConfig, ModelConfig
-from panodeeplab.model import STRIDE, PanopticDeepLab
+from panodeeplab.model import STRIDE, PanopticDeepLab, timm_backbones
 from panodeeplab.model.backbones import build_backbone
 
 NARROW = DecoderConfig(aspp_channels=16, channels=16, skip_channels=(8, 8), head_channels=8)
@@ -135,6 +135,18 @@ def test_local_weights_in_the_naming_of_timm(tmp_path, backbone, upstream):
     save_file({"a": torch.zeros(1)}, path)
     with pytest.raises(ValueError, match=r"backbone_weights.* does not fit the backbone"):
         build_backbone(settings(backbone, backbone_weights=path))
+
+
+@pytest.mark.parametrize(("backbone", "upstream"), [("resnet52", "resnet50s"), ("hrnet_w18", "hrnet_w18")])
+def test_imagenet_weights_come_from_timm(monkeypatch, backbone, upstream):
+    timm = pytest.importorskip("timm")
+    state = timm.create_model(upstream).state_dict()
+    asked = []
+    monkeypatch.setattr(timm_backbones, "imagenet_state", lambda name: asked.append(name) or state)
+    network = build_backbone(settings(backbone, backbone_weights="imagenet"))
+    assert asked == [upstream]
+    for key, value in network.state_dict().items():
+        assert torch.equal(value, state[key]), key
 
 
 def test_resnet52_is_timms():

@@ -242,7 +242,7 @@ def test_errors_list_the_keys(bowenc_run, detectron2_run):
     with pytest.raises(ValueError, match=r"the backbone is none of"):
         import_checkpoint({k: v for k, v in state.items() if not k.startswith("backbone.res4.5")})
     with pytest.raises(
-        ValueError, match=r"pooling_window is \(30, 48\), wanted multiples of output_stride 16"
+        ValueError, match=r"pooling_window is \(30, 48\) pixels, wanted multiples of output_stride, 16"
     ):
         import_checkpoint(state, pooling_window=(30, 48))
     with pytest.raises(ValueError, match=r"pixel_mean has shape \(4,\)"):

@@ -119,6 +119,6 @@ def test_errors():
     with pytest.raises(ValueError, match="num_classes must be at least 1"):
         PanopticDeepLab(ModelConfig(backbone="mobilenet_v2"), num_classes=0)
     with pytest.raises(
-        ValueError, match=r"pooling_window is \(65, 96\), wanted multiples of output_stride 16"
+        ValueError, match=r"pooling_window is \(65, 96\) pixels, wanted multiples of output_stride, 16"
     ):
         build(pooling_window=(65, 96))

@@ -28,6 +28,18 @@ def test_arrays_come_back(tmp_path, protocol, dtype):
     assert (read["n"], read["t"]) == (1, "x")
 
 
+@pytest.mark.parametrize("core", [b"numpy.core", b"numpy._core"])
+def test_files_of_numpy_before_and_since_2(tmp_path, core):
+    # Protocol 2 writes names without their length.
+    content = pickle.dumps({"a": np.arange(3.0), "b": np.float32(2)}, protocol=2)
+    content = content.replace(b"numpy._core", b"numpy.core").replace(b"numpy.core", core)
+    path = tmp_path / "arrays.pkl"
+    path.write_bytes(content)
+    read = load_arrays(path)
+    assert read["a"].tolist() == [0, 1, 2]
+    assert read["b"] == 2
+
+
 def test_scalars(tmp_path):
     path = tmp_path / "scalar.pkl"
     path.write_bytes(pickle.dumps({"a": np.float32(0.5), "b": np.int64(7)}))
