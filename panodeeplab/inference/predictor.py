@@ -96,7 +96,8 @@ class Predictor:
         """Load a trained model with its classes and its post-processing.
 
         Args:
-            checkpoint: a file that training wrote, or the name of a bundled model, "street-tiny".
+            checkpoint: a file that training or `panodeeplab import-checkpoint` wrote, or the name of a
+                bundled model, "street-tiny".
             device: see `Predictor`.
             size: (H, W) to scale images into; "trained" takes the size that the model was trained at,
                 "native" scales nothing.

@@ -85,16 +85,19 @@ def build_backbone(config: ModelConfig) -> nn.Module:
         )
     # Two cells of the coarsest grid each way; a network that needs one more pixel is found out here.
     side = 2 * output_stride + (1 if config.align_corners else 0)
-    with torch.no_grad():
-        features = network.eval()(torch.zeros(1, 3, side, side))
+    try:
+        with torch.no_grad():
+            features = network.eval()(torch.zeros(1, 3, side, side))
+    except (AssertionError, RuntimeError) as error:
+        raise ValueError(f"backbone: {name} does not take images of any size: {error}") from error
     network.train()
     for stride, feature in features.items():
         grid = min(stride, output_stride)
         wanted = side // grid + (1 if config.align_corners else 0)
         if feature.shape[-2:] != (wanted, wanted):
-            what = "align_corners, which" if config.align_corners else f"output_stride {output_stride}, which"
+            setting = "align_corners" if config.align_corners else f"output_stride {output_stride}"
             raise ValueError(
-                f"{what} needs features of {wanted} x {wanted} cells at stride {stride} for an image of "
+                f"{setting} needs features of {wanted} x {wanted} cells at stride {stride} for an image of "
                 f"{side} x {side}: {name} gives {feature.shape[-2]} x {feature.shape[-1]}"
             )
     network.channels = {stride: feature.shape[1] for stride, feature in features.items()}

@@ -62,6 +62,7 @@ def load_checkpoint(source: str | Path) -> Checkpoint:
     Raises:
         FileNotFoundError: no such file and no such bundled model.
         ValueError: not a checkpoint of this project, or its weights do not fit its configuration.
+        ModuleNotFoundError: the backbone comes from timm, which is not installed.
     """
     path = BUNDLED.get(str(source), Path(source))
     if not path.is_file():

@@ -206,8 +206,10 @@ def test_errors_of_timm():
         build_backbone(settings("timm/regnety"))
     with pytest.raises(ValueError, match=r"vit_tiny_patch16_224 gives features of strides \[16"):
         build_backbone(settings("timm/vit_tiny_patch16_224"))
+    with pytest.raises(ValueError, match="swin_tiny_patch4_window7_224 does not take images of any size"):
+        build_backbone(settings("timm/swin_tiny_patch4_window7_224"))
     with pytest.raises(ValueError, match="output_stride must be 32 for timm's efficientvit_b0"):
         build_backbone(settings("timm/efficientvit_b0", 16))
     for backbone in PATCHES:
-        with pytest.raises(ValueError, match="align_corners, which needs features of 17 x 17 cells"):
+        with pytest.raises(ValueError, match="align_corners needs features of 17 x 17 cells"):
             build_backbone(settings(backbone, align_corners=True))
