@@ -8,71 +8,51 @@ are not counted. Needs timm.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from panodeeplab import config as configuration
 from panodeeplab.config import ModelConfig
 from panodeeplab.model import PanopticDeepLab
 
-# How the published models are set up; `import_checkpoint` reads the same off their weights.
-_D2_BRANCHES = {
-    "semantic": {"channels": 256, "skip_channels": (64, 32), "head_channels": 256},
-    "instance": {"channels": 128, "skip_channels": (64, 32), "head_channels": 32},
-}
-_D2_HRNET = {
-    "output_stride": 32,
-    "semantic": _D2_BRANCHES["semantic"] | {"skip_channels": (128, 64, 32)},
-    "instance": _D2_BRANCHES["instance"] | {"skip_channels": (128, 64, 32)},
-}
-_D2 = {
-    "output_stride": 16,
-    "skip_first": True,
-    "separable_center_head": False,
-    **_D2_BRANCHES,
-}
-_D2_FULL = _D2 | {"separable": False, "separable_aspp": False}
-_D2_RESNET = {"last_stage_dilations": (2, 4, 8)}
-_BOWENC = {
-    "output_stride": 32,
-    "align_corners": True,
-    "pooling_conv": "plain",
-    "separable_aspp": False,
-    "semantic": {"channels": 256, "skip_channels": (128, 64, 32), "head_channels": 256},
-    "instance": {"channels": 128, "skip_channels": (64, 32, 16), "head_channels": 32},
-}
+CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 
 
 @dataclass(frozen=True)
 class Row:
     name: str
-    settings: dict[str, Any]
+    config: ModelConfig
     pq: str = "-"
     source: str = "-"
     imports: str = "-"
 
 
+def published(name: str) -> ModelConfig:
+    """The model of a recipe, before any weights."""
+    config = configuration.load(CONFIGS / f"cityscapes_{name}.yaml", ["model.backbone_weights=null"])
+    return config.model
+
+
 _YES, _EQUAL = "yes, not compared", "yes, equal to 1e-4"
 _DETECTRON2, _ON_D2, _OWN = "Detectron2", "bowenc0221 on Detectron2", "bowenc0221"
 ROWS = (
-    Row("Detectron2 R52", {"backbone": "resnet52"} | _D2_FULL | _D2_RESNET, "60.3", _DETECTRON2, _EQUAL),
-    Row(
-        "Detectron2 R52, separable", {"backbone": "resnet52"} | _D2 | _D2_RESNET, "60.3", _DETECTRON2, _EQUAL
-    ),
-    Row("Detectron2 R50", {"backbone": "resnet50"} | _D2_FULL | _D2_RESNET, "58.6", _DETECTRON2, _YES),
-    Row("Detectron2 X65", {"backbone": "xception65"} | _D2_FULL, "62.6", _ON_D2, _YES),
-    Row("Detectron2 X65, separable", {"backbone": "xception65"} | _D2, "61.4", _ON_D2, _YES),
-    Row("Detectron2 H48", {"backbone": "hrnet_w48"} | _D2_FULL | _D2_HRNET, "63.3", _ON_D2, _YES),
-    Row("Detectron2 H48, separable", {"backbone": "hrnet_w48"} | _D2 | _D2_HRNET, "63.4", _ON_D2, _YES),
-    Row("bowenc0221 MNV2", {"backbone": "mobilenet_v2"} | _BOWENC, "55.1", _OWN, _EQUAL),
-    Row("bowenc0221 R50", {"backbone": "resnet50"} | _BOWENC, "59.8", _OWN, _EQUAL),
-    Row("bowenc0221 R101", {"backbone": "resnet101"} | _BOWENC, "60.3", _OWN, _YES),
-    Row("bowenc0221 X101", {"backbone": "resnext101_32x8d"} | _BOWENC, "61.4", _OWN, _YES),
-    Row("bowenc0221 X65", {"backbone": "xception65"} | _BOWENC, "61.8", _OWN, _EQUAL),
-    Row("bowenc0221 H48", {"backbone": "hrnet_w48"} | _BOWENC, "63.4", _OWN, _EQUAL),
+    Row("Detectron2 R52", published("detectron2_resnet52"), "60.3", _DETECTRON2, _EQUAL),
+    Row("Detectron2 R52, separable", published("detectron2_resnet52_separable"), "60.3", _DETECTRON2, _EQUAL),
+    Row("Detectron2 R50", published("detectron2_resnet50"), "58.6", _DETECTRON2, _YES),
+    Row("Detectron2 X65", published("detectron2_xception65"), "62.6", _ON_D2, _YES),
+    Row("Detectron2 X65, separable", published("detectron2_xception65_separable"), "61.4", _ON_D2, _YES),
+    Row("Detectron2 H48", published("detectron2_hrnet48"), "63.3", _ON_D2, _YES),
+    Row("Detectron2 H48, separable", published("detectron2_hrnet48_separable"), "63.4", _ON_D2, _YES),
+    Row("bowenc0221 MNV2", published("bowenc_mobilenet_v2"), "55.1", _OWN, _EQUAL),
+    Row("bowenc0221 R50", published("bowenc_resnet50"), "59.8", _OWN, _EQUAL),
+    Row("bowenc0221 R101", published("bowenc_resnet101"), "60.3", _OWN, _YES),
+    Row("bowenc0221 X101", published("bowenc_resnext101"), "61.4", _OWN, _YES),
+    Row("bowenc0221 X65", published("bowenc_xception65"), "61.8", _OWN, _EQUAL),
+    Row("bowenc0221 H48", published("bowenc_hrnet48"), "63.4", _OWN, _EQUAL),
     *(
-        Row("default", {"backbone": backbone, "output_stride": output_stride})
+        Row("default", ModelConfig(backbone=backbone, output_stride=output_stride))
         for backbone, output_stride in (
             ("mobilenet_v2", 32),
             ("mobilenet_v3_small", 16),
@@ -115,7 +95,7 @@ def main() -> None:
     print("| model | backbone | stride | parameters | multiply-adds | published PQ | source | import |")
     print("|---|---|---:|---:|---:|---:|---|---|")
     for row in ROWS:
-        config = ModelConfig.model_validate(row.settings)
+        config = row.config
         parameters, multiply_adds = cost(config)
         cells = (
             row.name,

@@ -151,6 +151,8 @@ class TrainingConfig(_Section):
     # A checkpoint of this project to start from, with the same model section: fine-tuning.
     init_checkpoint: Path | None = None
     learning_rate: float = Field(1e-3, gt=0)
+    # The batch that `learning_rate` is for: with another batch_size it is scaled in proportion. null: never.
+    base_batch_size: int | None = Field(None, ge=1)
     poly_power: float = Field(0.9, gt=0)
     warmup_iterations: int = Field(0, ge=0)
     weight_decay: float = Field(0.0, ge=0)
@@ -164,6 +166,11 @@ class TrainingConfig(_Section):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     # Precision of the weight files; training itself is in float32.
     weights_dtype: Literal["float32", "float16"] = "float32"
+
+    @property
+    def peak_learning_rate(self) -> float:
+        """`learning_rate` for the batch that is used; see docs/recipes.md."""
+        return self.learning_rate * self.batch_size / (self.base_batch_size or self.batch_size)
 
 
 class PostprocessConfig(_Section):

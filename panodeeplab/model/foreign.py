@@ -246,17 +246,25 @@ def _run_config(model: ModelConfig, implementation: Implementation, classes: Cla
         tree |= {
             "augmentation": {"crop_size": (640, 640) if coco else (512, 1024)},
             "targets": {"sigma": 8 if coco else 10},
-            "loss": {"semantic_top_k": 1.0 if coco else 0.2},
+            # Their offset loss is the sum over both axes, ours the mean.
+            "loss": {"semantic_top_k": 1.0 if coco else 0.2, "offset_weight": 0.02},
             "training": {
                 "iterations": 200_000 if coco else 90_000,
                 "batch_size": 64 if coco else 32,
+                "base_batch_size": 64 if coco else 32,
                 "learning_rate": 5e-4 if coco else 1e-3,
                 "warmup_iterations": 1000,
             },
         }
     else:
+        rate, batch = {"mobilenet_v2": (1e-4, 16), "xception65": (5e-4, 8)}.get(model.backbone, (5e-5, 8))
         tree |= {
             "augmentation": {"crop_size": (641, 641) if coco else (1025, 2049)},
-            "training": {"iterations": 90_000, "batch_size": 8, "learning_rate": 5e-5},
+            "training": {
+                "iterations": 90_000,
+                "batch_size": batch,
+                "base_batch_size": batch,
+                "learning_rate": rate,
+            },
         }
     return configuration.validate(tree)

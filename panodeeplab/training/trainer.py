@@ -32,7 +32,7 @@ Resume = Literal["no", "yes", "auto"]
 def learning_rate(iteration: int, config: TrainingConfig) -> float:
     """Rate of the step after `iteration` steps: linear warm-up times polynomial decay to 0."""
     warmup = min(1.0, (iteration + 1) / max(config.warmup_iterations, 1))
-    return config.learning_rate * warmup * (1 - iteration / config.iterations) ** config.poly_power
+    return config.peak_learning_rate * warmup * (1 - iteration / config.iterations) ** config.poly_power
 
 
 def _device(name: str) -> torch.device:
