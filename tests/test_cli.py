@@ -170,6 +170,12 @@ def test_train_refuses_splits_of_different_classes(tmp_path, monkeypatch, capsys
         ),
         (["bench", "postprocess", "--height", "1023"], "height is 1023"),
         (["bench", "postprocess", "--threads", "0"], "threads is 0"),
+        (
+            ["bench", "postprocess", "--plot", "time.jpg"],
+            "plot is 'time.jpg', wanted a name that ends in .png",
+        ),
+        (["bench", "postprocess", "--plot", "absent/time.png"], "no folder 'absent'"),
+        (["bench", "postprocess", "--plot", "time.png", "--sources"], "sources was asked for"),
         (["scenes", "--output", "out", "--count", "0"], "count"),
     ],
 )

@@ -74,10 +74,17 @@ class InstanceIds:
         self._category = {label_id: index for index, label_id in enumerate(classes.label_ids)}
         ids = np.arange(_VALUES, dtype=np.int32)
         label = np.where(ids < INSTANCES_PER_LABEL, ids, ids // INSTANCES_PER_LABEL)
-        self._kept = np.where(self.known & np.isin(label, classes.label_ids), ids, 0).astype(np.int32)
+        self._is_segment = self.known & np.isin(label, classes.label_ids)
+        # Objects of other labels, caravans and trailers in Cityscapes, stay apart from void: to the instance
+        # benchmark they are not void, to all others they are.
+        stays = self._is_segment | (self.known & (ids >= INSTANCES_PER_LABEL))
+        self._kept = np.where(stays, ids, 0).astype(np.int32)
 
     def segment_map(self, raw: np.ndarray) -> np.ndarray:
-        """(H, W) int32 segment ids of an (H, W) uint16 file: its values, and 0 where they are void."""
+        """(H, W) int32 ids of an (H, W) uint16 file: its values, and 0 where they are void.
+
+        An object of a label that is no class keeps its id, which `count_segments` does not have.
+        """
         return self._kept[raw]
 
     def segment_of(self, segment_id: int) -> Segment:
@@ -90,7 +97,7 @@ class InstanceIds:
     def count_segments(self, raw: np.ndarray) -> dict[int, int]:
         """Pixels of each segment of an (H, W) uint16 file, ascending ids; void is left out."""
         pixels = np.bincount(raw.ravel(), minlength=_VALUES)
-        return {int(i): int(pixels[i]) for i in np.flatnonzero(pixels) if self._kept[i]}
+        return {int(i): int(pixels[i]) for i in np.flatnonzero(pixels) if self._is_segment[i]}
 
 
 def _ranges(ids: Collection[int]) -> str:
@@ -204,7 +211,8 @@ class CityscapesDataset:
     """One split of Cityscapes, or of data in its layout, in the order of the file names.
 
     Segment ids are the values of the files, kept: `label id * 1000 + n` for an object, the label id for stuff
-    and for crowd regions (a countable class below 1000). Everything outside the classes is void, 0.
+    and for crowd regions (a countable class below 1000). Everything outside the classes is void: 0, or the id
+    of an object of another label, which `segments_info` does not list.
     `category_id` is the contiguous class id: for Cityscapes the train id, 0..18.
 
     Attributes:

@@ -96,7 +96,8 @@ class Predictor:
         """Load a trained model with its classes and its post-processing.
 
         Args:
-            checkpoint: a file that training wrote, or the name of a bundled model, "street-tiny".
+            checkpoint: a file that training or `panodeeplab import-checkpoint` wrote, or the name of a
+                bundled model, "street-tiny".
             device: see `Predictor`.
             size: (H, W) to scale images into; "trained" takes the size that the model was trained at,
                 "native" scales nothing.
@@ -163,6 +164,7 @@ class Predictor:
             output_size=output_size,
             classes=self.classes,
             config=self.config,
+            align_corners=self.model.align_corners,
         )
         clock.stage("postprocess")
         timings_ms = {stage: latency_ms / len(images) for stage, latency_ms in clock.latency_ms.items()}
