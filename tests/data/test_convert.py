@@ -5,12 +5,15 @@ import json
 import cv2
 import numpy as np
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 from PIL import Image
 
+from panodeeplab.classes import CITYSCAPES, COCO, ClassTable
 from panodeeplab.data.check import check_coco_panoptic
+from panodeeplab.data.cityscapes import CityscapesDataset
 from panodeeplab.data.class_table import read_class_table
 from panodeeplab.data.coco_dataset import CocoPanopticDataset
 from panodeeplab.data.convert import convert_coco_instances, convert_masks
@@ -334,3 +337,71 @@ def test_maps_of_two_sizes_are_refused(classes):
     table = read_class_table(classes).classes
     with pytest.raises(ValueError, match=r"semantic is 2 x 3 pixels \(H x W\), instances 3 x 2"):
         combine(np.zeros((2, 3), np.int32), np.zeros((3, 2), np.int32), {}, table)
+
+
+def _write_table(path, classes: ClassTable, ignore=()) -> None:
+    entries = [
+        {"id": label_id, "name": name, "isthing": index in classes.thing_ids}
+        for index, (label_id, name) in enumerate(zip(classes.label_ids, classes.names, strict=True))
+    ]
+    path.write_text(yaml.safe_dump({"classes": entries, "ignore": list(ignore)}))
+
+
+def _region_set(sample) -> set:
+    return {
+        (segment["category_id"], segment["iscrowd"], (sample.panoptic == segment["id"]).tobytes())
+        for segment in sample.segments_info
+    }
+
+
+def test_real_cityscapes_from_masks(shared, tmp_path):
+    """Its labelIds and the objects of its instanceIds make what its instanceIds say."""
+    (sample,) = CityscapesDataset(shared / "data" / "cityscapes", "val")
+    folder = shared / "data" / "cityscapes" / "gtFine" / "val" / "frankfurt"
+    raw = cv2.imread(str(folder / f"{sample.image_id}_gtFine_instanceIds.png"), cv2.IMREAD_UNCHANGED)
+    labels = cv2.imread(str(folder / f"{sample.image_id}_gtFine_labelIds.png"), cv2.IMREAD_UNCHANGED)
+    things = [CITYSCAPES.label_ids[i] for i in CITYSCAPES.thing_ids]
+    _write(tmp_path / "images" / "a.png", sample.image)
+    _write(tmp_path / "semantic" / "a.png", labels)
+    _write(tmp_path / "instances" / "a.png", np.where(np.isin(raw // 1000, things), raw, 0).astype(np.uint16))
+    _write_table(tmp_path / "classes.yaml", CITYSCAPES, set(range(34)) - set(CITYSCAPES.label_ids))
+    converted = _only_sample(_convert(tmp_path), tmp_path / "images")
+    assert _region_set(converted) == _region_set(sample)
+    assert len(sample.segments_info) > 20
+
+
+def test_real_coco_from_instances(shared, tmp_path):
+    """Its things as run lengths, and its classes as a semantic map, make the panoptic files again."""
+    coco_mask = pytest.importorskip("hotcoco").mask
+    folder = shared / "data" / "coco_panoptic"
+    truth = CocoPanopticDataset(folder / "images", folder / "annotations" / "panoptic.json")
+    content = {"images": [], "annotations": [], "categories": []}
+    for index, name in enumerate(COCO.names[:80]):
+        content["categories"].append({"id": COCO.label_ids[index], "name": name})
+    for sample, image_id, path in zip(truth, truth.image_ids, truth.images, strict=True):
+        height, width = sample.panoptic.shape
+        entry = {"id": image_id, "file_name": path.name, "height": height, "width": width}
+        content["images"].append(entry)
+        semantic = np.zeros((height, width), np.uint8)
+        for segment in sample.segments_info:
+            mask = sample.panoptic == segment["id"]
+            semantic[mask] = COCO.label_ids[segment["category_id"]]
+            if segment["category_id"] not in COCO.thing_ids:
+                continue
+            packed = coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))["counts"]
+            counts = packed.decode() if isinstance(packed, bytes) else packed
+            content["annotations"].append(
+                {
+                    "image_id": image_id,
+                    "category_id": COCO.label_ids[segment["category_id"]],
+                    "segmentation": {"size": [height, width], "counts": counts},
+                    "iscrowd": segment["iscrowd"],
+                }
+            )
+        _write(tmp_path / "semantic" / f"{path.stem}.png", semantic)
+    (tmp_path / "instances.json").write_text(json.dumps(content))
+    _write_table(tmp_path / "classes.yaml", COCO)
+    converted = CocoPanopticDataset(folder / "images", _convert_coco(tmp_path))
+    assert converted.classes is COCO
+    for sample, again in zip(truth, converted, strict=True):
+        assert _region_set(again) == _region_set(sample)
