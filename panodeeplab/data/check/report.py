@@ -1,7 +1,7 @@
 """What a check found: problems, and counts of classes."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -120,7 +120,9 @@ def attempt(read: Callable[[Path], np.ndarray], path: Path, root: Path, problems
 _Item = TypeVar("_Item")
 
 
-def examine(items: Sequence[_Item], check: Callable[[_Item], Finding], bar: tqdm) -> Iterator[Finding]:
+def examine(
+    items: Sequence[_Item], check: Callable[[_Item], Finding], bar: tqdm
+) -> Generator[Finding, None, None]:
     """The finding of each item, in order. Works in threads, for decoding leaves Python's lock."""
     # Closing `findings` drops what has not begun: Ctrl-C works.
     with ThreadPoolExecutor(os.cpu_count()) as pool, closing(pool.map(check, items)) as findings:
@@ -136,7 +138,7 @@ def count(
     classes: ClassTable,
     folder: str,
     labels: Sequence[str],
-    findings: Iterator[Finding],
+    findings: Generator[Finding, None, None],
 ) -> None:
     """Put the findings of a split into a report, and warn of ground truth that is all void.
 
@@ -150,13 +152,15 @@ def count(
     """
     counts = report.splits[split] = SplitCounts(classes)
     void = []
-    for label, finding in zip(labels, findings, strict=True):
-        report.problems += finding.problems
-        if finding.segments is None:
-            continue
-        counts.add(finding.segments, finding.pixels)
-        if not finding.segments:
-            void.append(label)
+    # Closed at once when Ctrl-C comes, not when somebody collects the garbage.
+    with closing(findings):
+        for label, finding in zip(labels, findings, strict=True):
+            report.problems += finding.problems
+            if finding.segments is None:
+                continue
+            counts.add(finding.segments, finding.pixels)
+            if not finding.segments:
+                void.append(label)
     if void and len(void) == len(labels):
         # As in the official test split of Cityscapes, whose ground truth is kept back.
         message = f"all {len(void)} images are void: none has a pixel of the {len(classes)} classes"
