@@ -150,4 +150,4 @@ class CocoPanopticDataset:
         image = read_image(self.images[index])
         panoptic = read_panoptic_png(self.pngs[index])
         check_same_size(self.pngs[index], panoptic, image)
-        return Sample(image, panoptic, self.segments_info(index), str(self.image_ids[index]))
+        return Sample(image, panoptic, self.segments_info(index), self.image_ids[index])

@@ -25,13 +25,13 @@ class Sample(NamedTuple):
         image: (H, W, 3) uint8, RGB.
         panoptic: (H, W) int32 segment ids.
         segments_info: the segments of the map.
-        image_id: name of the image, unique in its data set.
+        image_id: name or, in COCO panoptic, number of the image, unique in its data set.
     """
 
     image: np.ndarray
     panoptic: np.ndarray
     segments_info: list[Segment]
-    image_id: str
+    image_id: int | str
 
 
 def distinct_ids(ids: np.ndarray) -> set[int]:

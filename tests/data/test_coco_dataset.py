@@ -59,7 +59,7 @@ def test_samples(annotations):
     assert (sample.image.shape, sample.image.dtype) == ((10, 12, 3), np.uint8)
     assert sample.panoptic.dtype == np.int32
     np.testing.assert_array_equal(sample.panoptic, _maps()[7])
-    assert sample.image_id == "7"
+    assert sample.image_id == 7
     assert sample.segments_info == [
         {"id": 258, "category_id": 0, "iscrowd": 0},
         {"id": 5, "category_id": 0, "iscrowd": 0},
@@ -67,7 +67,7 @@ def test_samples(annotations):
         {"id": 9, "category_id": 1, "iscrowd": 1},
     ]
     assert dataset[1].segments_info == []
-    assert [s.image_id for s in dataset] == ["7", "b"]
+    assert [s.image_id for s in dataset] == [7, "b"]
     assert dataset[-1].image_id == "b"
     # Processes that load data are handed a copy.
     assert pickle.loads(pickle.dumps(dataset))[0].segments_info == sample.segments_info
@@ -126,8 +126,10 @@ def test_sizes_differ(annotations):
 
 def _written_again(dataset, folder):
     with PanopticWriter(folder, dataset.classes) as writer:
-        for sample, image_id, path in zip(dataset, dataset.image_ids, dataset.images, strict=True):
-            writer.add_truth(sample.panoptic, sample.segments_info, image_id=image_id, image_file=path.name)
+        for sample, path in zip(dataset, dataset.images, strict=True):
+            writer.add_truth(
+                sample.panoptic, sample.segments_info, image_id=sample.image_id, image_file=path.name
+            )
     return folder / "panoptic.json"
 
 
@@ -175,7 +177,7 @@ def test_real_files(real):
     assert COCO.thing_ids == tuple(range(80))
     truth = json.loads(real[1].read_text())
     for sample, annotation in zip(dataset, truth["annotations"], strict=True):
-        assert sample.image_id == str(annotation["image_id"])
+        assert sample.image_id == annotation["image_id"]
         for segment, original in zip(sample.segments_info, annotation["segments_info"], strict=True):
             assert COCO.label_ids[segment["category_id"]] == original["category_id"]
             assert segment["iscrowd"] == original["iscrowd"]

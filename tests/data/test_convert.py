@@ -91,7 +91,7 @@ def _regions(sample) -> list[tuple[int, int, list]]:
 def test_masks_as_a_map_of_numbers(scene):
     path = _convert(scene)
     sample = _only_sample(path, scene / "images")
-    assert sample.image_id == "hall/a"
+    assert sample.image_id == 1
     expected = np.array(
         [
             [2] * 10 + [0] * 2,
@@ -111,7 +111,13 @@ def test_masks_as_a_map_of_numbers(scene):
     ]
     content = json.loads(path.read_text())
     assert [c["name"] for c in content["categories"]] == ["floor", "wall", "box", "pallet"]
-    assert content["images"] == [{"id": "hall/a", "file_name": "hall/a.jpg", "height": 8, "width": 12}]
+    assert content["images"] == [{"id": 1, "file_name": "hall/a.jpg", "height": 8, "width": 12}]
+
+
+def test_converted_files_are_read_by_another_scorer(scene):
+    panoptic = pytest.importorskip("hotcoco").panoptic
+    path = str(_convert(scene))
+    assert panoptic.pq_compute(path, path)["All"]["pq"] == pytest.approx(1.0)
 
 
 def test_masks_as_files_of_their_own(scene):
@@ -242,7 +248,7 @@ def test_coco_instances(coco):
     assert _regions(sample) == [
         (category, crowd, np.argwhere(expected == value).tolist()) for category, crowd, value in wanted
     ]
-    assert sample.image_id == "12"
+    assert sample.image_id == 12
 
 
 @pytest.mark.parametrize(

@@ -84,7 +84,7 @@ def convert_masks(
         name: of the JSON.
 
     Returns:
-        Path of the JSON. `image_id` is the name of the picture without its ending.
+        Path of the JSON. Images are numbered from 1 in the order of their names.
 
     Raises:
         FileNotFoundError: a file is missing; the message names it.
@@ -102,7 +102,8 @@ def convert_masks(
         if (other := first.setdefault(stem, path)) != path:
             raise ValueError(f"images: {other} and {path} have one name")
     writer = PanopticWriter(output, labels.classes, name=name)
-    for path, stem in zip(tqdm(paths, desc="converting", unit="image"), names, strict=True):
+    bar = tqdm(paths, desc="converting", unit="image")
+    for image_id, (path, stem) in enumerate(zip(bar, names, strict=True), 1):
         image = read_image(path)
         semantic_file = semantic / stem.with_name(f"{stem.name}.png")
         semantic_map = read_semantic(semantic_file, labels)
@@ -113,7 +114,7 @@ def convert_masks(
         writer.add_truth(
             ids,
             segments,
-            image_id=stem.as_posix(),
+            image_id=image_id,
             image_file=path.relative_to(images).as_posix(),
         )
     return writer.write_json()
