@@ -41,7 +41,7 @@ def _check_data(args: argparse.Namespace) -> int:
         report = check.check_coco_panoptic(args.images, args.path, args.pngs)
 
         def datasets():
-            yield "", CocoPanopticDataset(args.images, args.path, args.pngs)
+            yield f"{args.path.stem}_", CocoPanopticDataset(args.images, args.path, args.pngs)
 
     elif kind == "run":
         config = configuration.load(args.path)

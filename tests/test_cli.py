@@ -105,9 +105,12 @@ def test_from_masks_to_scores(tmp_path, monkeypatch, capsys):
         folders = [f"--{kind}={split}/{kind}" for kind in ("images", "semantic", "instances")]
         assert main(["convert", "masks", *folders, "--classes=classes.yaml", f"--output={split}"]) == 0
         check = ["check-data", f"{split}/panoptic.json", "--images", f"{split}/images"]
-        assert main([*check, "--preview", "pictures"]) == 0
-        assert f"wrote {len(names)} pictures to pictures" in capsys.readouterr().out
-    assert len(list((tmp_path / "pictures").glob("*.jpg"))) == 5
+        assert main([*check, "--preview", f"pictures/{split}"]) == 0
+        assert f"wrote {len(names)} pictures to pictures/{split}" in capsys.readouterr().out
+    assert sorted(path.name for path in (tmp_path / "pictures" / "val").iterdir()) == [
+        "panoptic_1.jpg",
+        "panoptic_2.jpg",
+    ]
 
     data = "{dataset: coco_panoptic"
     for split in ("train", "val"):
