@@ -1,4 +1,4 @@
-"""The published recipes in configs/: each is the model it names, and trains as a plain restatement of it does."""
+"""The published recipes in configs/: each is the model it names, and trains as a restatement of it does."""
 
 import re
 from pathlib import Path
