@@ -30,7 +30,8 @@ class PanopticSegment:
         category: name of the class.
         is_thing: whether it is one countable object; stuff is one segment per class.
         score: 0..1. The mean probability that the network gives the class over the segment's pixels, for a
-            thing multiplied by the height of its center in the heatmap or by `support`, whichever is larger.
+            thing multiplied by the height of its center in the heatmap or by `support`, whichever is larger;
+            or one of the two, as `PostprocessConfig.instance_score` says.
         area: pixels of the map with this id.
         box: (y0, x0, y1, x1) in pixels, y1 and x1 exclusive.
         center: (y, x) of the center in pixels, None for stuff. It may lie outside the mask.
@@ -61,6 +62,9 @@ class PanopticResult:
         label_divisor: of the ids.
         image: (H, W, 3) uint8, RGB, the image that was given; no copy.
         timings_ms: milliseconds that the image took, by stage.
+        class_map: (H, W) int32, the class of largest probability at each pixel, which semantic benchmarks
+            score; unlike `semantic` it knows no instances, no stuff that is too small and no void. None if it
+            was not asked for.
     """
 
     panoptic: np.ndarray
@@ -69,6 +73,7 @@ class PanopticResult:
     label_divisor: int = 1000
     image: np.ndarray | None = None
     timings_ms: dict[str, float] = field(default_factory=dict)
+    class_map: np.ndarray | None = None
 
     @property
     def semantic(self) -> np.ndarray:
@@ -115,6 +120,8 @@ def postprocess(
     output_size: tuple[int, int] | None = None,
     classes: ClassTable,
     config: PostprocessConfig,
+    stride: int = STRIDE,
+    class_map: bool = False,
 ) -> list[PanopticResult]:
     """Panoptic results of a batch, at the size of the images even if the network saw them at another.
 
@@ -123,11 +130,13 @@ def postprocess(
     `config` are in pixels of the network's input, where they were chosen, and are stretched alike.
 
     Args:
-        predictions: outputs of the network at stride 4.
+        predictions: outputs of the network.
         input_size: (H, W) of the images that the network was given.
         output_size: (H, W) of the maps to make; by default `input_size`.
         classes: of the semantic channels.
         config: thresholds and sizes.
+        stride: pixels of the input in a cell of the predictions.
+        class_map: whether the results have one.
 
     Returns:
         One result per image, without its image.
@@ -143,23 +152,23 @@ def postprocess(
     channels, *grid = predictions.semantic.shape[1:]
     if channels != len(classes):
         raise ValueError(f"classes has {len(classes)} classes, predictions.semantic has {channels} channels")
-    if any(cells * STRIDE < pixels for cells, pixels in zip(grid, input_size, strict=True)):
+    if any(cells * stride < pixels for cells, pixels in zip(grid, input_size, strict=True)):
         raise ValueError(f"predictions of {tuple(grid)} cells do not cover input_size {input_size}")
     ratio_y, ratio_x = (output / given for output, given in zip(output_size, input_size, strict=True))
-    # A cell of the network's grid covers STRIDE * ratio pixels of the output. The op takes whole strides; the
+    # A cell of the network's grid covers stride * ratio pixels of the output. The op takes whole strides; the
     # rest, a factor in [1, 2), is interpolated. An integer ratio leaves no rest, and a small one loses no
     # cell.
-    stride = min(max(1, math.floor(STRIDE * min(ratio_y, ratio_x))), _MAX_STRIDE)
+    op_stride = min(max(1, math.floor(stride * min(ratio_y, ratio_x))), _MAX_STRIDE)
     predictions = _stretch(
         predictions,
-        (STRIDE * ratio_y / stride, STRIDE * ratio_x / stride),
-        (-(-output_size[0] // stride), -(-output_size[1] // stride)),
+        (stride * ratio_y / op_stride, stride * ratio_x / op_stride),
+        (-(-output_size[0] // op_stride), -(-output_size[1] // op_stride)),
     )
     output = ops.panoptic_segmentation(
         predictions.semantic,
         predictions.center,
         predictions.offset,
-        stride=stride,
+        stride=op_stride,
         output_size=output_size,
         thing_ids=classes.thing_ids,
         center_threshold=config.center_threshold,
@@ -174,17 +183,27 @@ def postprocess(
         semantic_probability=True,
     )
     output = ops.PanopticOutput(*(value.cpu() for value in output))
+    class_maps = [None] * len(output.panoptic)
+    if class_map:
+        class_maps = _class_maps(predictions, op_stride, output_size)
     return [
         PanopticResult(
             panoptic=output.panoptic[n].numpy(),
-            segments=_segments(
-                ops.PanopticOutput(*(value[n] for value in output)), classes, config.label_divisor
-            ),
+            segments=_segments(ops.PanopticOutput(*(value[n] for value in output)), classes, config),
             classes=classes,
             label_divisor=config.label_divisor,
+            class_map=class_maps[n],
         )
         for n in range(len(output.panoptic))
     ]
+
+
+def _class_maps(predictions: Predictions, stride: int, output_size: tuple[int, int]) -> list[np.ndarray]:
+    """The class of each pixel: the op finds it where nothing is a thing and no area too small."""
+    output = ops.panoptic_segmentation(
+        *predictions, stride=stride, output_size=output_size, thing_ids=(), stuff_area=0, label_divisor=1
+    )
+    return list(output.panoptic.cpu().numpy())
 
 
 def _stretch(predictions: Predictions, factors: tuple[float, float], size: tuple[int, int]) -> Predictions:
@@ -219,7 +238,7 @@ def _scaled_kernel(kernel: int, ratio: float) -> int:
 
 
 def _segments(
-    output: ops.PanopticOutput, classes: ClassTable, label_divisor: int
+    output: ops.PanopticOutput, classes: ClassTable, config: PostprocessConfig
 ) -> tuple[PanopticSegment, ...]:
     """Segments of one image, from the rows of the op's output."""
     count = int(output.num_segments)
@@ -235,17 +254,20 @@ def _segments(
     center_votes = output.center_votes.tolist()
     segments = []
     for segment_id, area, box, center, probability in rows:
-        category = segment_id // label_divisor
+        category = segment_id // config.label_divisor
         is_thing = category in classes.thing_ids
         support = min(center_votes[center] / area, 1.0) if is_thing else 0.0
-        height = min(max(center_scores[center], support), 1.0) if is_thing else 1.0
+        score = min(probability, 1.0)
+        if is_thing and config.instance_score != "semantic":
+            height = min(max(center_scores[center], support), 1.0)
+            score = height if config.instance_score == "center" else score * height
         segments.append(
             PanopticSegment(
                 id=segment_id,
                 category_id=category,
                 category=classes.names[category],
                 is_thing=is_thing,
-                score=min(probability, 1.0) * height,
+                score=score,
                 area=area,
                 box=tuple(box),
                 center=tuple(centers[center]) if is_thing else None,

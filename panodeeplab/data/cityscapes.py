@@ -37,14 +37,13 @@ def official_ids() -> np.ndarray:
     return known
 
 
-def _kept_ids() -> np.ndarray:
-    """(65536,) int32: the id itself where its class is one of the 19, else 0 (void)."""
-    ids = np.arange(1 << 16, dtype=np.int32)
-    label = np.where(ids < INSTANCES_PER_LABEL, ids, ids // INSTANCES_PER_LABEL)
-    return np.where(official_ids() & np.isin(label, CITYSCAPES.label_ids), ids, 0).astype(np.int32)
-
-
-_KEPT_IDS = _kept_ids()
+_IDS = np.arange(1 << 16, dtype=np.int32)
+_LABELS = np.where(_IDS < INSTANCES_PER_LABEL, _IDS, _IDS // INSTANCES_PER_LABEL)
+# (65536,) bool: whether an id is a segment of one of the 19 classes.
+_EVALUATED = official_ids() & np.isin(_LABELS, CITYSCAPES.label_ids)
+# Objects of the other classes, caravans and trailers, stay apart from void: to the instance benchmark they
+# are not void, to all others they are.
+_KEPT_IDS = np.where(_EVALUATED | (official_ids() & (_IDS >= INSTANCES_PER_LABEL)), _IDS, 0)
 
 
 def segment_of(segment_id: int) -> Segment:
@@ -65,7 +64,7 @@ def count_segments(raw: np.ndarray) -> dict[int, int]:
         raw: (H, W) uint16, as the file has it.
     """
     pixels = np.bincount(raw.ravel(), minlength=1 << 16)
-    return {int(i): int(pixels[i]) for i in np.flatnonzero(pixels) if _KEPT_IDS[i]}
+    return {int(i): int(pixels[i]) for i in np.flatnonzero(pixels) if _EVALUATED[i]}
 
 
 def _decode(path: Path, flags: int) -> np.ndarray:
@@ -175,7 +174,8 @@ class CityscapesDataset:
     """One split of Cityscapes, in the order of the file names.
 
     Segment ids are the official values, kept: `label id * 1000 + n` for an object, the label id for stuff and
-    for crowd regions (a countable class below 1000). Everything outside the 19 evaluated classes is void, 0.
+    for crowd regions (a countable class below 1000). Everything outside the 19 evaluated classes is void: 0,
+    or the id of a caravan or trailer, which `segments_info` does not list.
     `category_id` is the train id, 0..18.
 
     Args:

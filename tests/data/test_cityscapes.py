@@ -36,7 +36,8 @@ def test_ids_classes_and_crowds(tmp_path, write_pair):
     np.testing.assert_array_equal(sample.image, image)
     assert sample.image.dtype == np.uint8
     assert sample.panoptic.dtype == np.int32
-    np.testing.assert_array_equal(sample.panoptic, np.where(np.isin(ids, [29000, 1]), 0, ids))
+    # An object of another class keeps its id, which is not listed: void to all but the instance benchmark.
+    np.testing.assert_array_equal(sample.panoptic, np.where(ids == 1, 0, ids))
     assert sample.segments_info == [
         {"id": 7, "category_id": 0, "iscrowd": 0},
         {"id": 8, "category_id": 1, "iscrowd": 0},
@@ -66,7 +67,7 @@ def test_every_class_by_its_label_id(tmp_path, write_pair):
     assert {s["category_id"] for s in segments if s["iscrowd"]} == set(CITYSCAPES.thing_ids)
 
 
-@pytest.mark.parametrize("unknown", [34, 255, 999, 1000, 7000, 23999, 29001, 34000, 65535])
+@pytest.mark.parametrize("unknown", [34, 255, 999, 1000, 7000, 23999, 34000, 65535])
 def test_other_ids_are_void(tmp_path, write_pair, unknown):
     write_pair(np.array([[unknown, 7]], np.uint16))
     sample = CityscapesDataset(tmp_path)[0]
