@@ -1,7 +1,7 @@
 """Speed and memory of scoring 1024 x 2048 pairs: `python benchmarks/scoring.py`.
 
-In memory, 1000 pairs: panoptic quality alone, and with mIoU, iIoU and AP. As files, decoding included: `score`
-beside hotcoco, in turns, where hotcoco is installed. The maps are those of benchmarks/panoptic_quality.py.
+In memory, 1000 pairs: panoptic quality alone, and with mIoU, iIoU and AP. As files, decoding included:
+`score` beside hotcoco, in turns, where it is installed. The maps are those of benchmarks/panoptic_quality.py.
 """
 
 import argparse
