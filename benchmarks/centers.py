@@ -21,10 +21,10 @@ from itertools import chain
 import numpy as np
 import torch
 import torch.nn.functional as F
-from plot import Panel, line_plot
 from torch import Tensor
 from tqdm import tqdm
 
+from panodeeplab.bench.plot import Panel, line_plot
 from panodeeplab.classes import ClassTable
 from panodeeplab.config import PostprocessConfig
 from panodeeplab.data.cityscapes import CityscapesDataset, find_splits
@@ -112,13 +112,16 @@ class Scores:
         self.qualities: dict[tuple, PanopticQuality] = {}
         self.found: dict[tuple, int] = {}
 
-    def update(self, key: object, predictions: Predictions, sample: Sample) -> None:
+    def update(
+        self, key: object, predictions: Predictions, sample: Sample, *, align_corners: bool = False
+    ) -> None:
         for name, settings in SOURCES.items():
             (result,) = postprocess(
                 predictions,
                 input_size=sample.panoptic.shape,
                 classes=self.classes,
                 config=PostprocessConfig(**(self.config.model_dump() | settings)),
+                align_corners=align_corners,
             )
             quality = self.qualities.setdefault((key, name), PanopticQuality(self.classes))
             quality.update(result.panoptic, sample.panoptic, sample.segments_info)
@@ -166,7 +169,7 @@ def main() -> None:
             instances += len(np.intersect1d(things, sample.panoptic))
             if model is not None:
                 image = torch.from_numpy(sample.image).permute(2, 0, 1)[None]
-                scores.update("model", model(image), sample)
+                scores.update("model", model(image), sample, align_corners=model.align_corners)
             outputs = noisy_oracle(sample, classes, levels, sigma, seed)
             for level, predictions in zip(levels, outputs, strict=True):
                 scores.update(level, predictions, sample)

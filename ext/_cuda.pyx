@@ -25,6 +25,9 @@ cdef extern from "panoptic_cuda.h" nogil:
     int PDL_CUDA_ABI_VERSION
     int PDL_CUDA_OK
     int PDL_CUDA_INVALID_ARGUMENT
+    int PDL_CUDA_CENTERS_HEATMAP
+    int PDL_CUDA_CENTERS_VOTES
+    int PDL_CUDA_CENTERS_BOTH
     enum: PDL_CUDA_MAX_CLASSES
 
     ctypedef struct pdl_cuda_map:
@@ -54,6 +57,9 @@ cdef extern from "panoptic_cuda.h" nogil:
         int32_t align_corners
         int32_t semantic_probability
         int32_t dtype
+        int32_t center_source
+        int32_t vote_threshold
+        int32_t class_aware_votes
         void *scratch
         void *stream
 
@@ -61,6 +67,7 @@ cdef extern from "panoptic_cuda.h" nogil:
         int32_t *panoptic
         int32_t *centers
         float *center_scores
+        int32_t *center_votes
         int32_t *num_centers
         int32_t *segment_ids
         int32_t *segment_areas
@@ -77,6 +84,12 @@ cdef extern from "panoptic_cuda.h" nogil:
 
 
 ABI_VERSION = PDL_CUDA_ABI_VERSION
+
+CENTER_SOURCES = {
+    "heatmap": PDL_CUDA_CENTERS_HEATMAP,
+    "votes": PDL_CUDA_CENTERS_VOTES,
+    "both": PDL_CUDA_CENTERS_BOTH,
+}
 
 
 cdef pdl_cuda_map as_map(tuple description) except *:
@@ -112,6 +125,9 @@ def panoptic_segmentation(
     int64_t label_divisor,
     int32_t void_label,
     bint semantic_probability,
+    str center_source,
+    int32_t vote_threshold,
+    bint class_aware_votes,
     tuple results,
     allocate,
     uintptr_t stream,
@@ -119,7 +135,8 @@ def panoptic_segmentation(
     """Puts the kernels on a stream of the current device.
 
     A map is (address, image stride, channel stride, sample stride), `shape` that of semantic, (N,C,h,w);
-    `results` are the ten addresses of pdl_cuda_results; allocate(bytes) gives the address of scratch memory.
+    `results` are the eleven addresses of pdl_cuda_results; allocate(bytes) gives the address of scratch
+    memory.
     """
     cdef pdl_cuda_arguments arguments
     cdef pdl_cuda_results outputs
@@ -141,27 +158,31 @@ def panoptic_segmentation(
     arguments.void_label = void_label
     arguments.align_corners = align_corners
     arguments.semantic_probability = semantic_probability
+    arguments.center_source = CENTER_SOURCES[center_source]
+    arguments.vote_threshold = vote_threshold
+    arguments.class_aware_votes = class_aware_votes
     arguments.stream = <void *>stream
+    memset(is_thing, 0, sizeof(is_thing))
+    for index in thing_ids:
+        if not 0 <= index < min(arguments.classes, PDL_CUDA_MAX_CLASSES):
+            raise ValueError("thing_ids out of range")
+        is_thing[<int64_t>index] = 1
+    arguments.is_thing = is_thing
     scratch_bytes = pdl_cuda_scratch_bytes(&arguments)
     if scratch_bytes < 0:
         raise ValueError("a CUDA kernel of panodeeplab was called with arguments out of range")
 
-    memset(is_thing, 0, sizeof(is_thing))
-    for index in thing_ids:
-        if not 0 <= index < arguments.classes:
-            raise ValueError("thing_ids out of range")
-        is_thing[<int64_t>index] = 1
-    arguments.is_thing = is_thing
     outputs.panoptic = <int32_t *>as_address(results[0])
     outputs.centers = <int32_t *>as_address(results[1])
     outputs.center_scores = <float *>as_address(results[2])
-    outputs.num_centers = <int32_t *>as_address(results[3])
-    outputs.segment_ids = <int32_t *>as_address(results[4])
-    outputs.segment_areas = <int32_t *>as_address(results[5])
-    outputs.segment_boxes = <int32_t *>as_address(results[6])
-    outputs.segment_centers = <int32_t *>as_address(results[7])
-    outputs.segment_probabilities = <float *>as_address(results[8])
-    outputs.num_segments = <int32_t *>as_address(results[9])
+    outputs.center_votes = <int32_t *>as_address(results[3])
+    outputs.num_centers = <int32_t *>as_address(results[4])
+    outputs.segment_ids = <int32_t *>as_address(results[5])
+    outputs.segment_areas = <int32_t *>as_address(results[6])
+    outputs.segment_boxes = <int32_t *>as_address(results[7])
+    outputs.segment_centers = <int32_t *>as_address(results[8])
+    outputs.segment_probabilities = <float *>as_address(results[9])
+    outputs.num_segments = <int32_t *>as_address(results[10])
     arguments.scratch = <void *>as_address(allocate(scratch_bytes))
     with nogil:
         status = pdl_panoptic_segmentation_cuda(&arguments, &outputs)

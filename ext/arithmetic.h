@@ -86,13 +86,27 @@ constexpr int32_t kVoteSteps = 16;
 // Votes are smoothed on each axis by 1 4 6 4 1; a pixel counts as one vote in the cell whose middle it hits. There are
 // fewer than 2^31 pixels, so all of them in one cell stay below 2^31 * 256 * 36 < 2^45.
 constexpr int32_t kVoteReach = 2;
+constexpr int32_t kVoteWindow = 2 * kVoteReach + 1;
 constexpr int64_t kOneVote = int64_t{kVoteSteps} * kVoteSteps * 6 * 6;
 
 // A peak of the votes with a heatmap peak beside it needs 1/4 of the votes that one without needs.
 constexpr int64_t kSupportShare = 4;
 
-PDL_INLINE int64_t vote_kernel(int32_t distance) {
-    return distance == 0 ? 6 : (distance == 1 || distance == -1 ? 4 : 1);
+// Five cells in a row, smoothed into the one in the middle.
+PDL_INLINE int64_t smooth_votes(int64_t a, int64_t b, int64_t c, int64_t d, int64_t e) {
+    return a + e + 4 * (b + d) + 6 * c;
+}
+
+// How far the window of a peak of the votes reaches to each side, in cells.
+PDL_INLINE int32_t vote_radius(int64_t nms_kernel, int64_t stride) {
+    const int64_t radius = (nms_kernel / 2 + stride - 1) / stride;
+    return static_cast<int32_t>(radius < 1 ? 1 : radius);
+}
+
+// Whether there is no peak with the votes `here`, as a cell of its window has `there`: more, or as many and earlier in
+// raster order.
+PDL_INLINE bool beats_votes(int64_t there, int64_t here, bool earlier) {
+    return there > here || (earlier && there == here);
 }
 
 // Where a sample's vote lands along an axis of `cells` samples, in 1/16 of cells; -1 where it ends outside or is NaN.
@@ -109,6 +123,17 @@ PDL_INLINE int64_t vote_share(int32_t landing, int32_t upper) {
     const int32_t past = landing % kVoteSteps;
     return upper ? past : kVoteSteps - past;
 }
+
+// The votes on a peak and the cells next to it, by row and column 0, 1, 2 of them.
+struct VoteMoments {
+    int64_t votes = 0, y = 0, x = 0;
+
+    PDL_INLINE void add(int64_t part, int32_t row, int32_t column) {
+        votes += part;
+        y += part * row;
+        x += part * column;
+    }
+};
 
 // The output pixel, along one axis, of the mean of the votes on a peak and the cells next to it: `votes` is their sum,
 // `moment` that of votes * (distance from the peak + 1). It is not 0: a cell whose votes all come from two cells away

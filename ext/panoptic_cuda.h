@@ -6,7 +6,7 @@
 #include <stdint.h>
 
 /* Raised with every change of this file; panodeeplab/ops/_cuda.py has the same number. */
-#define PDL_CUDA_ABI_VERSION 1
+#define PDL_CUDA_ABI_VERSION 2
 
 #define PDL_CUDA_OK 0
 #define PDL_CUDA_INVALID_ARGUMENT 1
@@ -15,6 +15,11 @@
 #define PDL_CUDA_FLOAT32 0
 #define PDL_CUDA_FLOAT16 1
 #define PDL_CUDA_BFLOAT16 2
+
+/* Where centres come from. */
+#define PDL_CUDA_CENTERS_HEATMAP 0
+#define PDL_CUDA_CENTERS_VOTES 1
+#define PDL_CUDA_CENTERS_BOTH 2
 
 #define PDL_CUDA_MAX_CLASSES 16384
 #define PDL_CUDA_MAX_NMS_KERNEL 255
@@ -53,7 +58,10 @@ typedef struct {
     int32_t void_label;
     int32_t align_corners;
     int32_t semantic_probability;
-    int32_t dtype; /* of the maps */
+    int32_t dtype;             /* of the maps */
+    int32_t center_source;     /* PDL_CUDA_CENTERS_... */
+    int32_t vote_threshold;    /* pixels, at least 0 */
+    int32_t class_aware_votes; /* 0 or 1 */
     void *scratch; /* on the device, pdl_cuda_scratch_bytes() of it, aligned to 16 bytes; need not be cleared */
     void *stream;  /* cudaStream_t */
 } pdl_cuda_arguments;
@@ -63,6 +71,7 @@ typedef struct {
     int32_t *panoptic;            /* (batch, height, width), aligned to 16 bytes */
     int32_t *centers;             /* (batch, top_k, 2) */
     float *center_scores;         /* (batch, top_k) */
+    int32_t *center_votes;        /* (batch, top_k) */
     int32_t *num_centers;         /* (batch,) */
     int32_t *segment_ids;         /* (batch, S) */
     int32_t *segment_areas;       /* (batch, S) */
@@ -72,7 +81,7 @@ typedef struct {
     int32_t *num_segments;        /* (batch,) */
 } pdl_cuda_results;
 
-/* Bytes of scratch memory that these sizes need; addresses are not looked at. -1 if a size is out of range. */
+/* Bytes of scratch memory that these sizes need; no address but is_thing is looked at. -1 if a size is out of range. */
 int64_t pdl_cuda_scratch_bytes(const pdl_cuda_arguments *arguments);
 
 /* Puts the kernels on the stream of the current device. */

@@ -84,16 +84,16 @@ void cast_votes(const Image &image, const Cells &cells, int32_t y, ClassifiedRow
 // Adds up a row of cells and its neighbours; returns the largest sum. `raw` begins kVoteReach rows and columns before
 // the row of sums.
 PDL_CLONES int64_t smooth_row(const int64_t *raw, int64_t step, int64_t width, int64_t *column, int64_t *sums) {
-    static_assert(kVoteReach == 2, "five cells are written out here");
+    static_assert(kVoteWindow == 5, "five cells are written out here");
     const int64_t *r0 = raw, *r1 = raw + step, *r2 = raw + 2 * step, *r3 = raw + 3 * step, *r4 = raw + 4 * step;
     PDL_INDEPENDENT
     for (int64_t x = 0; x < width + 2 * kVoteReach; x++)
-        column[x] = r0[x] + r4[x] + vote_kernel(1) * (r1[x] + r3[x]) + vote_kernel(0) * r2[x];
+        column[x] = smooth_votes(r0[x], r1[x], r2[x], r3[x], r4[x]);
     int64_t most = 0;
     PDL_INDEPENDENT
     for (int64_t x = 0; x < width; x++) {
         const int64_t *c = column + x;
-        const int64_t sum = c[0] + c[4] + vote_kernel(1) * (c[1] + c[3]) + vote_kernel(0) * c[2];
+        const int64_t sum = smooth_votes(c[0], c[1], c[2], c[3], c[4]);
         sums[x] = sum;
         most = sum > most ? sum : most;
     }
@@ -145,18 +145,13 @@ public:
 
     // The mean of the votes on a peak and the cells next to it, in output pixels.
     Center mean(const Cell &cell, const pdl_panoptic_arguments &a) const {
-        int64_t votes = 0, moment_y = 0, moment_x = 0;
+        VoteMoments moments;
         const int64_t *first = raw_.data() + (cell.y - y0_ + kVoteReach - 1) * step_ + cell.x - x0_ + kVoteReach - 1;
         for (int32_t i = 0; i < 3; i++)
-            for (int32_t j = 0; j < 3; j++) {
-                const int64_t part = first[i * step_ + j];
-                votes += part;
-                moment_y += part * i;
-                moment_x += part * j;
-            }
+            for (int32_t j = 0; j < 3; j++) moments.add(first[i * step_ + j], i, j);
         const bool align_corners = a.align_corners != 0;
-        return {vote_pixel(cell.y, votes, moment_y, a.stride, align_corners, a.height),
-                vote_pixel(cell.x, votes, moment_x, a.stride, align_corners, a.width), 0.0f,
+        return {vote_pixel(cell.y, moments.votes, moments.y, a.stride, align_corners, a.height),
+                vote_pixel(cell.x, moments.votes, moments.x, a.stride, align_corners, a.width), 0.0f,
                 static_cast<int32_t>(at(cell) / kOneVote)};
     }
 
@@ -188,8 +183,7 @@ private:
         for (int32_t i = top; i <= bottom; i++)
             for (int32_t j = left; j <= right; j++) {
                 const int64_t there = sums_[i * int64_t{width_} + j];
-                const bool earlier = i < y || (i == y && j < x);
-                if (there > here || (earlier && there == here)) return false;
+                if (beats_votes(there, here, i < y || (i == y && j < x))) return false;
             }
         return true;
     }
@@ -223,7 +217,7 @@ void limit(std::vector<Center> &centers, int64_t top_k) {
 std::vector<Center> find_voted_centers(const Image &image, const std::vector<Center> &heatmap_peaks) {
     const pdl_panoptic_arguments &a = image.arguments;
     const Cells cells = {CellAxis(image.rows), CellAxis(image.columns)};
-    const auto radius = static_cast<int32_t>(std::max<int64_t>(1, (a.nms_kernel / 2 + a.stride - 1) / a.stride));
+    const int32_t radius = vote_radius(a.nms_kernel, a.stride);
     const int64_t threshold = a.vote_threshold * kOneVote;
 
     const size_t groups = a.class_aware_votes ? static_cast<size_t>(a.classes) : 1;

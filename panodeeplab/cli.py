@@ -105,6 +105,36 @@ def _evaluate(args: argparse.Namespace) -> int:
     return 0
 
 
+def _import_checkpoint(args: argparse.Namespace) -> int:
+    import yaml
+
+    from panodeeplab.files import replacing
+    from panodeeplab.model import import_checkpoint, save_checkpoint
+
+    run = args.output.with_suffix(".yaml")
+    if args.output.suffix != ".safetensors":
+        raise ValueError(f"output must end in .safetensors, got {args.output}")
+    if run.exists():
+        raise ValueError(f"output: {run} exists, and the run to fine-tune with would be written there")
+    window = tuple(args.pooling_window) if args.pooling_window else None
+    loaded = import_checkpoint(args.source, pooling_window=window)
+    config = loaded.config.model
+    args.output.parent.mkdir(parents=True, exist_ok=True)
+    save_checkpoint(args.output, loaded.model, config=loaded.config, classes=loaded.classes, iteration=0)
+    # A run that goes on from this checkpoint.
+    tree = loaded.config.model_dump(mode="json")
+    tree["training"]["init_checkpoint"] = str(args.output)
+    with replacing(run) as temporary:
+        temporary.write_text(yaml.safe_dump(tree, sort_keys=False))
+    parameters = sum(parameter.numel() for parameter in loaded.model.parameters())
+    print(
+        f"{config.backbone}, output stride {config.output_stride}, {len(loaded.classes)} classes "
+        f"({loaded.classes.name}), {parameters / 1e6:.1f} M parameters"
+    )
+    print(f"wrote {args.output}, and {run} to fine-tune it with")
+    return 0
+
+
 def _predict(args: argparse.Namespace) -> int:
     from panodeeplab.inference.predict import predict_files
 
@@ -140,10 +170,13 @@ def _score(args: argparse.Namespace) -> int:
 def _bench_postprocess(args: argparse.Namespace) -> int:
     from dataclasses import fields
 
-    from panodeeplab.bench import PostprocessBench, bench_postprocess
+    from panodeeplab.bench import PostprocessBench, bench_postprocess, plot_postprocess
 
-    given = {field.name: getattr(args, field.name) for field in fields(PostprocessBench)}
-    bench_postprocess(PostprocessBench(**given), as_json=args.json)
+    bench = PostprocessBench(**{field.name: getattr(args, field.name) for field in fields(PostprocessBench)})
+    if args.plot is None:
+        bench_postprocess(bench, as_json=args.json)
+    else:
+        plot_postprocess(bench, args.plot, as_json=args.json)
     return 0
 
 
@@ -193,6 +226,23 @@ def _parser() -> argparse.ArgumentParser:
         "--flip",
         action=argparse.BooleanOptionalAction,
         help="average with the mirrored image's predictions (default: as configured)",
+    )
+
+    sub = command(
+        "import-checkpoint",
+        _import_checkpoint,
+        "Make a checkpoint of Detectron2's or bowenc0221's Panoptic-DeepLab one of this project.",
+    )
+    sub.add_argument("source", type=Path, help="file ending in .pkl, .pth or .safetensors")
+    sub.add_argument(
+        "output", type=Path, help="file ending in .safetensors; a run to fine-tune it is written beside it"
+    )
+    sub.add_argument(
+        "--pooling-window",
+        type=int,
+        nargs=2,
+        metavar=("H", "W"),
+        help="of a Detectron2 model: its crop in training, in pixels (default: as published)",
     )
 
     sub = command("train", _train, "Train a model.")
@@ -259,9 +309,17 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--seconds", type=float, default=5.0, help="for each variant (default: %(default)s)")
     sub.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     sub.add_argument(
-        "--sources", action="store_true", help="only the sources of centers, in turns, in processor time"
+        "--sources",
+        action="store_true",
+        help="only the sources of centers; on a CPU in turns, in processor time",
     )
     sub.add_argument("--unfused", action="store_true", help="Detectron2's way as well, seconds a run")
+    sub.add_argument(
+        "--plot",
+        type=Path,
+        metavar="FILE.png",
+        help="time against instances and against pixels instead, drawn; takes minutes",
+    )
     sub.add_argument("--json", action="store_true", help="print JSON")
 
     sub = command("scenes", _scenes, "Write generated streets in Cityscapes' layout.")

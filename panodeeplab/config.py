@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 Size = tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]]
 
@@ -69,26 +69,69 @@ class TargetsConfig(_Section):
 
 
 class DecoderConfig(_Section):
-    """One branch: ASPP, then a decoder that takes in the skip features of strides 8 and 4."""
+    """One branch: ASPP, then a decoder that takes in the skip features."""
 
     aspp_channels: int = Field(256, ge=1)
     channels: int = Field(..., ge=1)
-    # Width of the projected skip features, stride 8 then stride 4.
-    skip_channels: tuple[int, int]
+    # Width of the projected skip features, coarse to fine: strides 8 and 4, or 16, 8 and 4.
+    skip_channels: Annotated[tuple[int, ...], Field(min_length=2, max_length=3)]
     head_channels: int = Field(..., ge=1)
 
 
-class ModelConfig(_Section):
-    """The network; see `panodeeplab.model.PanopticDeepLab`."""
+# The networks that have a name of their own here; "timm/NAME" is any of timm's.
+BACKBONES = (
+    "mobilenet_v2",
+    "mobilenet_v3_large",
+    "mobilenet_v3_small",
+    "resnet50",
+    "resnet52",
+    "resnet101",
+    "resnext101_32x8d",
+    "xception65",
+    "xception71",
+    "hrnet_w18",
+    "hrnet_w32",
+    "hrnet_w48",
+)
 
-    backbone: Literal["mobilenet_v2", "mobilenet_v3_large", "resnet50"]
-    # "imagenet" lets torchvision download its weights, a path reads a file, null starts from scratch.
+
+class ModelConfig(_Section):
+    """The network; see `panodeeplab.model.PanopticDeepLab`, and docs/differences.md for the switches."""
+
+    # One of BACKBONES, or "timm/NAME".
+    backbone: str
+    # "imagenet" has torchvision or timm download theirs, a path reads a file, null starts from scratch.
     backbone_weights: Literal["imagenet"] | Path | None = None
-    output_stride: Literal[16, 32] = 16
-    # Depthwise-separable convolutions in ASPP, decoders and heads; else full ones.
+    output_stride: Literal[8, 16, 32] = 16
+    # Dilations of the three blocks of a ResNet's last stage; null: as torchvision has them (1, 2, 2 at 16).
+    last_stage_dilations: tuple[int, int, int] | None = None
+    # null: 12, 24, 36 at output stride 8, half of that at 16, a quarter at 32.
+    aspp_dilations: tuple[int, int, int] | None = None
+    aspp_dropout: float = Field(0.1, ge=0, lt=1)
+    # Of the convolution after the image pooling: a bias, nothing, or batch norm.
+    pooling_conv: Literal["bias", "plain", "batch_norm"] = "bias"
+    # (H, W) in pixels that the image pooling averages over; null: the whole image.
+    pooling_window: Size | None = None
+    # Resize so that corner pixels stay corners; images are then padded to k * output_stride + 1.
+    align_corners: bool = False
+    # Order of concatenation: skip features, then upsampled ones; else the other way round.
+    skip_first: bool = False
+    # Depthwise-separable convolutions in decoders and heads; else full ones.
     separable: bool = True
+    separable_aspp: bool = True
+    separable_center_head: bool = True
+    # Of every batch norm; null: what each network comes with.
+    batch_norm_eps: float | None = Field(None, gt=0)
+    batch_norm_momentum: float | None = Field(None, gt=0, le=1)
     semantic: DecoderConfig = DecoderConfig(channels=256, skip_channels=(64, 32), head_channels=256)
     instance: DecoderConfig = DecoderConfig(channels=128, skip_channels=(32, 16), head_channels=32)
+
+    @field_validator("backbone")
+    @classmethod
+    def _known_backbone(cls, name: str) -> str:
+        if name not in BACKBONES and not name.startswith("timm/"):
+            raise ValueError(f"wanted one of {', '.join(BACKBONES)}, or timm/NAME")
+        return name
 
 
 class LossConfig(_Section):
@@ -105,7 +148,11 @@ class TrainingConfig(_Section):
 
     iterations: int = Field(..., ge=1)
     batch_size: int = Field(..., ge=1)
+    # A checkpoint of this project to start from, with the same model section: fine-tuning.
+    init_checkpoint: Path | None = None
     learning_rate: float = Field(1e-3, gt=0)
+    # The batch that `learning_rate` is for: with another batch_size it is scaled in proportion. null: never.
+    base_batch_size: int | None = Field(None, ge=1)
     poly_power: float = Field(0.9, gt=0)
     warmup_iterations: int = Field(0, ge=0)
     weight_decay: float = Field(0.0, ge=0)
@@ -119,6 +166,11 @@ class TrainingConfig(_Section):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     # Precision of the weight files; training itself is in float32.
     weights_dtype: Literal["float32", "float16"] = "float32"
+
+    @property
+    def peak_learning_rate(self) -> float:
+        """`learning_rate` for the batch that is used; see docs/recipes.md."""
+        return self.learning_rate * self.batch_size / (self.base_batch_size or self.batch_size)
 
 
 class PostprocessConfig(_Section):
@@ -149,7 +201,8 @@ class InferenceConfig(_Section):
 class RunConfig(_Section):
     """A complete run: what `configs/*.yaml` hold and every checkpoint carries."""
 
-    data: Annotated[CityscapesConfig | ScenesConfig, Field(discriminator="dataset")]
+    # null in an imported checkpoint whose data set cannot be read here yet.
+    data: Annotated[CityscapesConfig | ScenesConfig, Field(discriminator="dataset")] | None
     augmentation: AugmentationConfig
     targets: TargetsConfig = TargetsConfig()
     model: ModelConfig
@@ -209,7 +262,9 @@ def _apply(tree: dict[str, Any], setting: str) -> None:
         raise ValueError(f"an override must read section.key=value, got {setting!r}")
     node = tree
     for depth, key in enumerate(keys[:-1]):
-        node = node.setdefault(key, {})
+        if node.get(key) is None:
+            node[key] = {}
+        node = node[key]
         if not isinstance(node, dict):
             raise ValueError(f"override {setting!r}: {'.'.join(keys[: depth + 1])} is a value, not a section")
     try:

@@ -71,7 +71,12 @@ def offset_loss(offset: Tensor, target: Tensor, weights: Tensor) -> Tensor:
 
 
 def panoptic_losses(
-    predictions: Predictions, targets: PanopticTargets, config: LossConfig, *, stride: int = 4
+    predictions: Predictions,
+    targets: PanopticTargets,
+    config: LossConfig,
+    *,
+    stride: int = 4,
+    align_corners: bool = False,
 ) -> dict[str, Tensor]:
     """The weighted losses by name: "semantic", "center", "offset" and their sum "total".
 
@@ -83,12 +88,15 @@ def panoptic_losses(
         targets: batched, (N, ...) each.
         config: weights and the fraction of hard pixels.
         stride: pixels in a grid cell.
+        align_corners: of the network, see `panodeeplab.model.PanopticDeepLab`.
     """
     height, width = targets.sem_seg.shape[-2:]
+    less = stride - 1 if align_corners else 0
 
     def upsample(x: Tensor) -> Tensor:
         # The grid covers the padded image; what lies beyond the image is cut off.
-        full = F.interpolate(x.float(), scale_factor=stride, mode="bilinear", align_corners=False)
+        size = tuple(cells * stride - less for cells in x.shape[-2:])
+        full = F.interpolate(x.float(), size=size, mode="bilinear", align_corners=align_corners)
         return full[..., :height, :width]
 
     losses = {

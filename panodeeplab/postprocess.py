@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass, field
 
 import numpy as np
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -122,6 +123,7 @@ def postprocess(
     config: PostprocessConfig,
     stride: int = STRIDE,
     class_map: bool = False,
+    align_corners: bool = False,
 ) -> list[PanopticResult]:
     """Panoptic results of a batch, at the size of the images even if the network saw them at another.
 
@@ -137,6 +139,8 @@ def postprocess(
         config: thresholds and sizes.
         stride: pixels of the input in a cell of the predictions.
         class_map: whether the results have one.
+        align_corners: of the network, see `panodeeplab.model.PanopticDeepLab`: whether the corners of its
+            grid lie on the middles of corner pixels.
 
     Returns:
         One result per image, without its image.
@@ -152,23 +156,29 @@ def postprocess(
     channels, *grid = predictions.semantic.shape[1:]
     if channels != len(classes):
         raise ValueError(f"classes has {len(classes)} classes, predictions.semantic has {channels} channels")
-    if any(cells * stride < pixels for cells, pixels in zip(grid, input_size, strict=True)):
+    less = stride - 1 if align_corners else 0
+    if any(cells * stride - less < pixels for cells, pixels in zip(grid, input_size, strict=True)):
         raise ValueError(f"predictions of {tuple(grid)} cells do not cover input_size {input_size}")
     ratio_y, ratio_x = (output / given for output, given in zip(output_size, input_size, strict=True))
     # A cell of the network's grid covers stride * ratio pixels of the output. The op takes whole strides; the
     # rest, a factor in [1, 2), is interpolated. An integer ratio leaves no rest, and a small one loses no
     # cell.
     op_stride = min(max(1, math.floor(stride * min(ratio_y, ratio_x))), _MAX_STRIDE)
-    predictions = _stretch(
-        predictions,
-        (stride * ratio_y / op_stride, stride * ratio_x / op_stride),
-        (-(-output_size[0] // op_stride), -(-output_size[1] // op_stride)),
-    )
+    factors = (stride * ratio_y / op_stride, stride * ratio_x / op_stride)
+    size = (-(-output_size[0] // op_stride), -(-output_size[1] // op_stride))
+    if align_corners and output_size != input_size:
+        # Pixels of the image lie in the middle of squares when it is scaled, so that its corner pixels do not
+        # stay in the corners: on to a grid for which that holds too.
+        predictions = _on_edges(predictions, stride, factors, size)
+        align_corners = False
+    elif not align_corners:
+        predictions = _stretch(predictions, factors, size)
     output = ops.panoptic_segmentation(
         predictions.semantic,
         predictions.center,
         predictions.offset,
         stride=op_stride,
+        align_corners=align_corners,
         output_size=output_size,
         thing_ids=classes.thing_ids,
         center_threshold=config.center_threshold,
@@ -185,7 +195,7 @@ def postprocess(
     output = ops.PanopticOutput(*(value.cpu() for value in output))
     class_maps = [None] * len(output.panoptic)
     if class_map:
-        class_maps = _class_maps(predictions, op_stride, output_size)
+        class_maps = _class_maps(predictions, op_stride, align_corners, output_size)
     return [
         PanopticResult(
             panoptic=output.panoptic[n].numpy(),
@@ -198,10 +208,18 @@ def postprocess(
     ]
 
 
-def _class_maps(predictions: Predictions, stride: int, output_size: tuple[int, int]) -> list[np.ndarray]:
+def _class_maps(
+    predictions: Predictions, stride: int, align_corners: bool, output_size: tuple[int, int]
+) -> list[np.ndarray]:
     """The class of each pixel: the op finds it where nothing is a thing and no area too small."""
     output = ops.panoptic_segmentation(
-        *predictions, stride=stride, output_size=output_size, thing_ids=(), stuff_area=0, label_divisor=1
+        *predictions,
+        stride=stride,
+        align_corners=align_corners,
+        output_size=output_size,
+        thing_ids=(),
+        stuff_area=0,
+        label_divisor=1,
     )
     return list(output.panoptic.cpu().numpy())
 
@@ -229,6 +247,32 @@ def _stretch(predictions: Predictions, factors: tuple[float, float], size: tuple
         semantic=stretched(predictions.semantic),
         center=stretched(predictions.center),
         offset=stretched(predictions.offset) * scale,
+    )
+
+
+def _on_edges(
+    predictions: Predictions, stride: int, factors: tuple[float, float], size: tuple[int, int]
+) -> Predictions:
+    """Interpolate maps with aligned corners onto a grid of `size` cells, finer by `factors`, (y, x), whose
+    cells are squares of the image: the first begins at its edge."""
+    axes = []
+    for cells, factor, have in zip(size, factors, predictions.semantic.shape[-2:], strict=True):
+        middle = torch.arange(cells, dtype=torch.float32, device=predictions.semantic.device) + 0.5
+        # In cells of the given grid, whose first has its middle on the middle of the first pixel.
+        position = middle / factor - 0.5 / stride
+        axes.append(2 * position / max(have - 1, 1) - 1)
+    y, x = torch.meshgrid(*axes, indexing="ij")
+    places = torch.stack((x, y), dim=-1)[None]
+
+    def sampled(maps: Tensor) -> Tensor:
+        grid = places.expand(len(maps), -1, -1, -1)
+        return F.grid_sample(maps.float(), grid, mode="bilinear", padding_mode="border", align_corners=True)
+
+    scale = predictions.offset.new_tensor(factors).view(1, 2, 1, 1)
+    return Predictions(
+        semantic=sampled(predictions.semantic),
+        center=sampled(predictions.center),
+        offset=sampled(predictions.offset) * scale,
     )
 
 

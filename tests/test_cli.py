@@ -99,6 +99,12 @@ def test_check_data_says_what_is_wrong(tmp_path, capsys):
         (["predict", "frame.png", "--output", "out", "--scales", "0"], "scales must be positive"),
         (["bench", "postprocess", "--height", "1023"], "height is 1023"),
         (["bench", "postprocess", "--threads", "0"], "threads is 0"),
+        (
+            ["bench", "postprocess", "--plot", "time.jpg"],
+            "plot is 'time.jpg', wanted a name that ends in .png",
+        ),
+        (["bench", "postprocess", "--plot", "absent/time.png"], "no folder 'absent'"),
+        (["bench", "postprocess", "--plot", "time.png", "--sources"], "sources was asked for"),
         (["scenes", "--output", "out", "--count", "0"], "count"),
     ],
 )

@@ -7,7 +7,7 @@ import torch
 from panodeeplab.config import LossConfig
 from panodeeplab.losses import center_loss, offset_loss, panoptic_losses, semantic_loss
 from panodeeplab.model import Predictions
-from panodeeplab.targets import panoptic_targets
+from panodeeplab.targets import PanopticTargets, panoptic_targets
 
 
 @pytest.mark.parametrize("top_k", [1.0, 0.2])
@@ -86,3 +86,24 @@ def test_total_is_the_weighted_sum_and_offsets_are_scaled_to_pixels():
     assert losses["total"].item() == pytest.approx(
         sum(losses[name].item() for name in ("semantic", "center", "offset")), rel=1e-6
     )
+
+
+def test_aligned_corners_reach_the_losses():
+    """A map that rises evenly from the middle of the first pixel to that of the last is met exactly."""
+    ramp = torch.arange(9 * 17, dtype=torch.float32).view(9, 17)
+    coarse = ramp[::4, ::4]
+    zeros = torch.zeros(1, 2, 3, 5)
+    predictions = Predictions(zeros, coarse[None, None], torch.stack((coarse, -coarse))[None] / 4)
+    ones = torch.ones(1, 9, 17)
+    targets = PanopticTargets(
+        sem_seg=torch.zeros(1, 9, 17, dtype=torch.int64),
+        center=ramp[None],
+        offset=torch.stack((ramp, -ramp))[None],
+        sem_seg_weights=ones,
+        center_weights=ones[None],
+        offset_weights=ones[None],
+        center_points=torch.zeros(1, 0, 2),
+    )
+    losses = panoptic_losses(predictions, targets, LossConfig(), align_corners=True)
+    assert losses["center"] == pytest.approx(0, abs=1e-4)
+    assert losses["offset"] == pytest.approx(0, abs=1e-5)

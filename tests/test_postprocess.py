@@ -9,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from panodeeplab import ops
 from panodeeplab.classes import CITYSCAPES
 from panodeeplab.config import PostprocessConfig
 from panodeeplab.model import Predictions
@@ -332,3 +333,53 @@ def test_channels_that_are_not_the_classes_are_refused():
     predictions, _ = perfect_predictions(GRID, THINGS)
     with pytest.raises(ValueError, match=r"19 classes, predictions\.semantic has 18 channels"):
         run(predictions._replace(semantic=predictions.semantic[:, 1:]))
+
+
+def test_aligned_corners_reach_the_op():
+    predictions, _ = perfect_predictions((25, 41), THINGS)
+    (result,) = postprocess(
+        predictions, input_size=(97, 161), classes=CITYSCAPES, config=CONFIG, align_corners=True
+    )
+    output = ops.panoptic_segmentation(
+        *predictions,
+        stride=4,
+        align_corners=True,
+        thing_ids=CITYSCAPES.thing_ids,
+        stuff_area=CONFIG.stuff_area,
+    )
+    assert np.array_equal(result.panoptic, output.panoptic[0].numpy())
+    with pytest.raises(
+        ValueError, match=r"predictions of \(24, 41\) cells do not cover input_size \(94, 161\)"
+    ):
+        postprocess(
+            Predictions(*(x[:, :, :24] for x in predictions)),
+            input_size=(94, 161),
+            classes=CITYSCAPES,
+            config=CONFIG,
+            align_corners=True,
+        )
+
+
+@pytest.mark.parametrize("align_corners", [False, True])
+@pytest.mark.parametrize("ratio", [0.5, 1.0, 1.5, 2.0, 3.0])
+def test_an_edge_stays_where_it_is_at_any_size(ratio, align_corners):
+    """Road on the left and sky on the right of x = 81.2 pixels of the network's input."""
+    height, width = 97, 161
+    cells = (25, 41)
+    x = torch.arange(cells[1]) * 4 + (0 if align_corners else 1.5)
+    semantic = torch.zeros(1, len(CITYSCAPES), *cells)
+    semantic[:, SKY], semantic[:, ROAD] = x - 81.2, 81.2 - x
+    predictions = Predictions(semantic, torch.zeros(1, 1, *cells), torch.zeros(1, 2, *cells))
+    size = (round(height * ratio), round(width * ratio))
+    (result,) = postprocess(
+        predictions,
+        input_size=(height, width),
+        output_size=size,
+        classes=CITYSCAPES,
+        config=CONFIG,
+        align_corners=align_corners,
+    )
+    middle = (np.arange(size[1]) + 0.5) * width / size[1] - 0.5
+    clear = np.abs(middle - 81.2) > 1e-3
+    expected = np.where(middle > 81.2, SKY, ROAD)
+    assert (result.semantic[:, clear] == expected[clear]).all()

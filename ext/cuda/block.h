@@ -28,6 +28,9 @@ PDL_DEVICE void add(uint64_t *address, uint64_t value) {
 }
 PDL_DEVICE void lower_to(int32_t *address, int32_t value) { atomicMin(address, value); }
 PDL_DEVICE void raise_to(int32_t *address, int32_t value) { atomicMax(address, value); }
+PDL_DEVICE void raise_to(uint64_t *address, uint64_t value) {
+    atomicMax(reinterpret_cast<unsigned long long *>(address), static_cast<unsigned long long>(value));
+}
 PDL_DEVICE int32_t swap_if(int32_t *address, int32_t expected, int32_t value) {
     return atomicCAS(address, expected, value);
 }
@@ -61,8 +64,22 @@ inline void raise_to(int32_t *address, int32_t value) {
         found = before;
     }
 }
+inline void raise_to(uint64_t *address, uint64_t value) {
+    uint64_t found = __atomic_load_n(address, __ATOMIC_RELAXED);
+    while (found < value &&
+           !__atomic_compare_exchange_n(address, &found, value, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
+    }
+}
 
 #endif
+
+PDL_DEVICE int32_t count_bits(uint32_t word) {
+#ifdef __CUDA_ARCH__
+    return __popc(word);
+#else
+    return __builtin_popcount(word);
+#endif
+}
 
 PDL_DEVICE int32_t bits_of(float value) {
     int32_t bits;

@@ -1,8 +1,10 @@
-// The second launch, a block an image: peaks of all tiles → centres in raster order.
+// The second launch, a block an image: peaks of all tiles → centres in raster order. Where votes are counted as well, a
+// block of the launch of CastVotes, and what it finds is not final.
 #ifndef PANODEEPLAB_CUDA_CENTERS_H
 #define PANODEEPLAB_CUDA_CENTERS_H
 
 #include "cuda/plan.h"
+#include "cuda/select.h"
 #include "cuda/survey.h"
 
 namespace pdl::gpu {
@@ -13,9 +15,8 @@ template <class T> struct CollectCenters {
 
     struct Shared {
         int32_t positions[kFew];
-        int32_t bins[256];
-        int32_t total, kept, remaining;
-        uint32_t prefix;
+        Selection selection;
+        int32_t total, kept;
     };
 
     static int64_t blocks(const Plan &) { return 1; }
@@ -61,7 +62,7 @@ template <class T> struct CollectCenters {
                 write(plan, image, heatmap, rank, s.positions[t]);
             });
         } else {
-            sort(block, image.positions, count);
+            sort<kThreads>(block, image.positions, count, [](int32_t a, int32_t b) { return a < b; });
             block.each([&](int32_t t) {
                 for (int32_t i = t; i < count; i += kThreads) write(plan, image, heatmap, i, image.positions[i]);
             });
@@ -71,6 +72,7 @@ template <class T> struct CollectCenters {
                 image.centers[2 * i] = image.centers[2 * i + 1] = -1;
                 image.center_scores[i] = 0.0f;
             }
+            for (int64_t i = t; i < plan.top_k; i += kThreads) image.center_votes[i] = 0;
             if (t == 0) *image.num_centers = count;
         });
     }
@@ -101,52 +103,16 @@ private:
         return float_of(static_cast<int32_t>((key & 0x80000000u) != 0 ? key & 0x7fffffffu : ~key));
     }
 
-    // The top_k-th highest score, byte after byte.
+    // The top_k-th highest score.
     template <class Block>
     static PDL_DEVICE float find_cut(Block &block, Shared &s, const Plan &plan, const Image &image,
                                      const Channel<T> &heatmap, int32_t total) {
-        block.each([&](int32_t t) {
-            if (t != 0) return;
-            s.remaining = static_cast<int32_t>(plan.top_k);
-            s.prefix = 0;
-        });
-        uint32_t known = 0;
-        for (int32_t shift = 24; shift >= 0; shift -= 8) {
-            block.each([&](int32_t t) {
-                if (t < 256) s.bins[t] = 0;
+        const int32_t width = plan.columns.size;
+        return score_of(kth_largest(block, s.selection, plan.top_k, [&](int32_t t, const auto &use) {
+            each_peak(s, plan, image, t, total, [&](int32_t position) {
+                use(key_of(heat_at(plan, heatmap, position / width, position % width)));
             });
-            block.each([&](int32_t t) {
-                each_peak(s, plan, image, t, total, [&](int32_t position) {
-                    const int32_t width = plan.columns.size;
-                    const uint32_t key = key_of(heat_at(plan, heatmap, position / width, position % width));
-                    if ((key & known) == s.prefix) fetch_add(&s.bins[key >> shift & 255u], 1);
-                });
-            });
-            block.each([&](int32_t t) {
-                if (t != 0) return;
-                int32_t bin = 255;
-                for (; bin > 0 && s.bins[bin] < s.remaining; bin--) s.remaining -= s.bins[bin];
-                s.prefix |= static_cast<uint32_t>(bin) << shift;
-            });
-            known |= 255u << shift;
-        }
-        return score_of(s.prefix);
-    }
-
-    // Ascending, in place. Merges of sequences of which one is turned around, so that all exchanges go one way and
-    // numbers that would follow the last one may be thought away.
-    template <class Block> static PDL_DEVICE void sort(Block &block, int32_t *numbers, int32_t count) {
-        for (int64_t size = 2; size / 2 < count; size *= 2)
-            for (int64_t step = size / 2; step > 0; step /= 2)
-                block.each([&](int32_t t) {
-                    for (int64_t i = t; i < count; i += kThreads) {
-                        const int64_t other = step == size / 2 ? i ^ (size - 1) : i ^ step;
-                        if (other <= i || other >= count || numbers[i] <= numbers[other]) continue;
-                        const int32_t smaller = numbers[other];
-                        numbers[other] = numbers[i];
-                        numbers[i] = smaller;
-                    }
-                });
+        }));
     }
 
     static PDL_DEVICE void write(const Plan &plan, const Image &image, const Channel<T> &heatmap, int32_t k,

@@ -1,6 +1,6 @@
-// The third launch: every pixel gets its stuff class or its instance, and is counted. Most cells have one code, found
-// without interpolation: a class that wins at all corners wins at every bilinear sample between them, and if one centre
-// is nearest to the box of a cell's votes, it is nearest to each of them.
+// Once there are centres: every pixel gets its stuff class or its instance, and is counted. Most cells have one code,
+// found without interpolation: a class that wins at all corners wins at every bilinear sample between them, and if one
+// centre is nearest to the box of a cell's votes, it is nearest to each of them.
 #ifndef PANODEEPLAB_CUDA_GROUP_H
 #define PANODEEPLAB_CUDA_GROUP_H
 

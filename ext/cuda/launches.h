@@ -2,12 +2,15 @@
 #ifndef PANODEEPLAB_CUDA_LAUNCHES_H
 #define PANODEEPLAB_CUDA_LAUNCHES_H
 
+#include "cuda/cast_votes.h"
 #include "cuda/centers.h"
 #include "cuda/group.h"
 #include "cuda/plan.h"
 #include "cuda/probability.h"
 #include "cuda/segments.h"
 #include "cuda/survey.h"
+#include "cuda/vote_peaks.h"
+#include "cuda/voted_centers.h"
 #include "cuda/write.h"
 
 namespace pdl::gpu {
@@ -20,7 +23,13 @@ template <class T, class Launch> void launch_all(Plan &plan, int64_t batch, Laun
         plan.first_image = n;
         const int64_t images = batch - n < kImages ? batch - n : kImages;
         launch.template start<Survey<T>>(plan, images);
-        launch.template start<CollectCenters<T>>(plan, images);
+        if (plan.vote_groups > 0) {
+            launch.template start<CastVotes<T>>(plan, images);
+            launch.template start<FindVotePeaks>(plan, images);
+            launch.template start<CollectVotedCenters<T>>(plan, images);
+        } else {
+            launch.template start<CollectCenters<T>>(plan, images);
+        }
         launch.template start<Group<T>>(plan, images);
         launch.template start<NameSegments>(plan, images);
         if (plan.semantic_probability != 0) launch.template start<SumProbabilities<T>>(plan, images);

@@ -66,7 +66,16 @@ struct Axis {
     }
 
     // The first pixel of an interior span that is nearer to the upper sample.
-    PDL_DEVICE int32_t nearer_to_upper() const { return align_corners ? stride / 2 + 1 : (stride + 1) / 2; }
+    PDL_INLINE int32_t nearer_to_upper() const { return align_corners ? stride / 2 + 1 : (stride + 1) / 2; }
+
+    // The pixels that a sample is the nearest one to; begin and end also of samples that are not there, and have none.
+    PDL_DEVICE int32_t nearest_begin(int32_t sample) const {
+        return sample <= 0 ? 0 : (sample - 1) * stride + shift + nearer_to_upper();
+    }
+    PDL_DEVICE int32_t nearest_end(int32_t sample) const {
+        const int32_t end = nearest_begin(sample + 1);
+        return sample + 1 < low && end < size ? end : size;
+    }
 };
 
 struct Extent {
@@ -84,10 +93,18 @@ constexpr int32_t kNoPair = -1;
 // A block works on a tile of cells.
 constexpr int32_t kTileRows = 8, kTileColumns = 32, kTileCells = kTileRows * kTileColumns;
 
+// A peak with more votes than a centre needs, or a supported peak of the heatmap.
+struct VotedCenter {
+    int32_t position;  // y * width + x
+    int32_t group;     // of votes; -1 for a peak of the heatmap
+    int32_t cell;      // of the peak; 0 for one of the heatmap
+    int32_t votes;
+};
+
 // Offsets in bytes of the arrays of one image in scratch memory.
 struct Scratch {
     int64_t samples, cells, peak_counts, positions, pairs, extents, categories, numbers, areas, class_counts,
-        first_rows, ids, rows, sums, size;
+        first_rows, ids, rows, sums, votes, voted, size;
 };
 
 struct Map {
@@ -105,6 +122,13 @@ struct Plan {
     int64_t top_k, stuff_area, label_divisor;
     float threshold;
     int32_t void_label, semantic_probability;
+    int32_t center_source, class_aware_votes;
+    int32_t vote_rows, vote_columns;  // of cells: samples that are nearest to a pixel vote, and are voted for
+    int32_t vote_groups;              // that share peaks; none if votes are not counted
+    int32_t vote_radius;              // of the window of a peak, in cells
+    // kOneVote times the votes that a centre must exceed, and a peak that supports one of the heatmap.
+    int64_t vote_threshold, support_threshold;
+    int64_t vote_words;  // of what votes are counted in
     int64_t first_image;  // of this launch
     pdl_cuda_results results;
     char *memory;
@@ -114,6 +138,16 @@ struct Plan {
     PDL_DEVICE bool is_thing(int32_t index) const { return (things[index >> 5] >> (index & 31) & 1u) != 0; }
     PDL_DEVICE int32_t tiles() const { return tiles_down * tiles_across; }
     PDL_DEVICE int32_t plane() const { return rows.low * columns.low; }
+    PDL_INLINE bool uses_heatmap() const { return center_source != PDL_CUDA_CENTERS_VOTES; }
+    PDL_INLINE int32_t vote_cells() const { return vote_rows * vote_columns; }
+
+    // The votes that those of a thing class share peaks with: groups have the order of their classes.
+    PDL_DEVICE int32_t vote_group(int32_t thing) const {
+        if (class_aware_votes == 0) return 0;
+        int32_t before = count_bits(things[thing >> 5] & ((1u << (thing & 31)) - 1u));
+        for (int32_t word = 0; word < thing >> 5; word++) before += count_bits(things[word]);
+        return before;
+    }
 };
 
 // The first cell of a tile.
@@ -130,7 +164,7 @@ struct Image {
     int64_t n;
     int32_t *panoptic, *centers;
     float *center_scores;
-    int32_t *num_centers, *segment_ids, *segment_areas, *segment_boxes, *segment_centers;
+    int32_t *center_votes, *num_centers, *segment_ids, *segment_areas, *segment_boxes, *segment_centers;
     float *segment_probabilities;
     int32_t *num_segments;
 
@@ -145,6 +179,11 @@ struct Image {
     int32_t *first_rows;                    // (classes): of segments
     int32_t *ids, *rows;                    // (classes + capacity + 1), by code; row of the segment or -1
     uint64_t *sums;                         // (top_k + classes): probabilities in 65536ths
+    // Where votes are counted; cleared as one.
+    uint64_t *votes;        // (groups, vote_rows, vote_columns): shares of pixels, see arithmetic.h
+    uint64_t *supports;     // (capacity): of peaks of the heatmap
+    int32_t *voted_count;   // of the next
+    VotedCenter *voted;     // (a peak in each two by two cells of a group, and the supported ones of the heatmap)
 };
 
 PDL_DEVICE Image image_of(const Plan &plan, int32_t image) {
@@ -157,6 +196,7 @@ PDL_DEVICE Image image_of(const Plan &plan, int32_t image) {
     i.panoptic = r.panoptic + n * plan.rows.size * plan.columns.size;
     i.centers = r.centers + n * plan.top_k * 2;
     i.center_scores = r.center_scores + n * plan.top_k;
+    i.center_votes = r.center_votes + n * plan.top_k;
     i.num_centers = r.num_centers + n;
     i.segment_ids = r.segment_ids + n * segments;
     i.segment_areas = r.segment_areas + n * segments;
@@ -178,6 +218,10 @@ PDL_DEVICE Image image_of(const Plan &plan, int32_t image) {
     i.ids = reinterpret_cast<int32_t *>(memory + at.ids);
     i.rows = reinterpret_cast<int32_t *>(memory + at.rows);
     i.sums = reinterpret_cast<uint64_t *>(memory + at.sums);
+    i.votes = reinterpret_cast<uint64_t *>(memory + at.votes);
+    i.supports = i.votes + int64_t{plan.vote_groups} * plan.vote_cells();
+    i.voted_count = reinterpret_cast<int32_t *>(i.supports + plan.capacity);
+    i.voted = reinterpret_cast<VotedCenter *>(memory + at.voted);
     return i;
 }
 
@@ -215,6 +259,28 @@ inline Axis axis_of(int64_t low, int64_t stride, bool align_corners, int64_t siz
     return axis;
 }
 
+// The samples that are nearest to some pixel.
+inline int32_t nearest_samples(const Axis &axis) {
+    const int32_t steps = axis.size - 1 - axis.shift;  // from the first sample to the last pixel
+    if (steps < 0) return 1;
+    const int32_t last = steps / axis.stride + (steps % axis.stride >= axis.nearer_to_upper() ? 1 : 0);
+    return (last < axis.low ? last : axis.low - 1) + 1;
+}
+
+// Each class of things has votes of its own, or all share them.
+inline int64_t vote_groups_of(const pdl_cuda_arguments &a) {
+    if (a.center_source == PDL_CUDA_CENTERS_HEATMAP) return 0;
+    int64_t things = 0;
+    for (int64_t c = 0; c < a.classes && a.class_aware_votes != 0; c++) things += a.is_thing[c] != 0 ? 1 : 0;
+    return things < 1 ? 1 : things;
+}
+
+// Of centres: peaks of the heatmap are pixels, and those of a group of votes are cells, which are not more.
+inline int64_t capacity_of(const pdl_cuda_arguments &a, int64_t vote_groups) {
+    const int64_t most = a.height * a.width * (1 + vote_groups);
+    return a.top_k < most ? a.top_k : most;
+}
+
 inline bool is_valid(const pdl_cuda_arguments &a) {
     const int64_t side = int64_t{1} << 24, most = INT32_MAX;
     const auto within = [](int64_t value, int64_t least, int64_t largest) {
@@ -230,8 +296,9 @@ inline bool is_valid(const pdl_cuda_arguments &a) {
     if (!within(a.height, 1, full_height < side ? full_height : side)) return false;
     if (!within(a.width, 1, full_width < side ? full_width : side)) return false;
     if (a.height * a.width > most || !within(a.top_k, 1, most - PDL_CUDA_MAX_CLASSES)) return false;
-    const int64_t pixels = a.height * a.width;
-    const int64_t capacity = a.top_k < pixels ? a.top_k : pixels;
+    if (!within(a.center_source, PDL_CUDA_CENTERS_HEATMAP, PDL_CUDA_CENTERS_BOTH) || a.vote_threshold < 0) return false;
+    const int64_t groups = vote_groups_of(a), capacity = capacity_of(a, groups);
+    if (groups * a.low_height * a.low_width + capacity > most) return false;  // cells of all groups are numbered
     return (capacity + 1) * a.classes <= most && within(a.nms_kernel, 1, PDL_CUDA_MAX_NMS_KERNEL) &&
            a.nms_kernel % 2 == 1 && within(a.label_divisor, 1, most) && (a.classes - 1) * a.label_divisor <= most &&
            a.stuff_area >= 0 && std::isfinite(a.center_threshold);
@@ -243,7 +310,8 @@ inline bool plan_sizes(const pdl_cuda_arguments &a, Plan &plan) {
     plan.rows = axis_of(a.low_height, a.stride, a.align_corners != 0, a.height);
     plan.columns = axis_of(a.low_width, a.stride, a.align_corners != 0, a.width);
     plan.classes = static_cast<int32_t>(a.classes);
-    plan.capacity = static_cast<int32_t>(a.top_k < a.height * a.width ? a.top_k : a.height * a.width);
+    plan.vote_groups = static_cast<int32_t>(vote_groups_of(a));
+    plan.capacity = static_cast<int32_t>(capacity_of(a, plan.vote_groups));
     plan.tiles_down = (plan.rows.spans + kTileRows - 1) / kTileRows;
     plan.tiles_across = (plan.columns.spans + kTileColumns - 1) / kTileColumns;
     plan.radius = static_cast<int32_t>(a.nms_kernel / 2);
@@ -253,6 +321,14 @@ inline bool plan_sizes(const pdl_cuda_arguments &a, Plan &plan) {
     plan.threshold = a.center_threshold;
     plan.void_label = a.void_label;
     plan.semantic_probability = a.semantic_probability;
+    plan.center_source = a.center_source;
+    plan.class_aware_votes = a.class_aware_votes;
+    plan.vote_rows = nearest_samples(plan.rows);
+    plan.vote_columns = nearest_samples(plan.columns);
+    plan.vote_radius = vote_radius(a.nms_kernel, a.stride);
+    plan.vote_threshold = a.vote_threshold * kOneVote;
+    plan.support_threshold = plan.vote_threshold / kSupportShare;
+    plan.vote_words = plan.vote_groups > 0 ? int64_t{plan.vote_groups} * plan.vote_cells() + plan.capacity + 1 : 0;
     plan.first_image = 0;
 
     int64_t end = 0;
@@ -277,6 +353,10 @@ inline bool plan_sizes(const pdl_cuda_arguments &a, Plan &plan) {
     at.ids = reserve(codes, word);
     at.rows = reserve(codes, word);
     at.sums = reserve(a.semantic_probability != 0 ? a.top_k + a.classes : 0, sizeof(uint64_t));
+    at.votes = reserve(plan.vote_words, sizeof(uint64_t));
+    // No two peaks of a group are closer than two cells.
+    const int64_t peaks = int64_t{(plan.vote_rows + 1) / 2} * ((plan.vote_columns + 1) / 2);
+    at.voted = reserve(plan.vote_groups > 0 ? plan.vote_groups * peaks + capacity : 0, sizeof(VotedCenter));
     at.size = end;
     return true;
 }

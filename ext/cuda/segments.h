@@ -1,5 +1,5 @@
-// The fourth launch, a block an image: counts → class, number and id of every thing, the stuff that stays, and the rows
-// of segments in ascending order of id.
+// Once pixels are counted, a block an image: counts → class, number and id of every thing, the stuff that stays, and the
+// rows of segments in ascending order of id.
 #ifndef PANODEEPLAB_CUDA_SEGMENTS_H
 #define PANODEEPLAB_CUDA_SEGMENTS_H
 

@@ -1,5 +1,5 @@
-// The first launch: the class of every input sample, and the peaks of the upsampled heatmap. Clears what later launches
-// count in.
+// The first launch: the class of every input sample, and the peaks of the upsampled heatmap if it is used. Clears what
+// later launches count in.
 #ifndef PANODEEPLAB_CUDA_SURVEY_H
 #define PANODEEPLAB_CUDA_SURVEY_H
 
@@ -60,7 +60,8 @@ template <class T> struct Survey {
     }
 
     static int64_t blocks(const Plan &plan) {
-        return int64_t{classifying_blocks(plan.rows.low * plan.columns.low)} + plan.tiles_down * plan.tiles_across;
+        const int32_t tiles = plan.uses_heatmap() ? plan.tiles_down * plan.tiles_across : 0;
+        return int64_t{classifying_blocks(plan.rows.low * plan.columns.low)} + tiles;
     }
 
     template <class Block> static PDL_DEVICE void run(Block &block, Shared &s, const Plan &plan) {
@@ -109,6 +110,7 @@ private:
         const int32_t pairs = (plan.capacity + 1) * plan.classes, codes = plan.classes + plan.capacity;
         for (int64_t i = thread; i < pairs; i += threads) image.pairs[i] = 0;
         for (int64_t i = thread; i < codes; i += threads) image.extents[i] = {INT32_MAX, INT32_MAX, 0, 0};
+        for (int64_t i = thread; i < plan.vote_words; i += threads) image.votes[i] = 0;
     }
 
     // Peaks of the pixels of a tile, in any order, at the tile's place in the output map: it has room for all of them.

@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from panodeeplab.bench.street_outputs import TOP_K
+
 
 def plain_centers(center: Tensor, threshold: float, nms_kernel: int, top_k: int) -> Tensor:
     pooled = F.max_pool2d(center[None], nms_kernel, stride=1, padding=nms_kernel // 2)[0]
@@ -13,11 +15,17 @@ def plain_centers(center: Tensor, threshold: float, nms_kernel: int, top_k: int)
     return peaks.nonzero()
 
 
-def careful(semantic: Tensor, center: Tensor, offset: Tensor, stride: int, things: tuple[int, ...]) -> Tensor:
+def careful(
+    semantic: Tensor,
+    center: Tensor,
+    offset: Tensor,
+    stride: int,
+    things: tuple[int, ...],
+) -> Tensor:
     """The best of plain PyTorch: thing pixels only, distances in chunks, one count of votes, one look-up."""
     label = F.interpolate(semantic, scale_factor=stride, mode="bilinear")[0].argmax(0)
     heat = F.interpolate(center, scale_factor=stride, mode="bilinear")[0, 0]
-    centers = plain_centers(heat, 0.1, 7, 200)
+    centers = plain_centers(heat, 0.1, 7, TOP_K)
     classes, count = semantic.shape[1], len(centers)
     y, x = torch.isin(label, torch.tensor(things)).nonzero(as_tuple=True)
     moves = F.interpolate(offset, scale_factor=stride, mode="bilinear")[0][:, y, x] * stride
@@ -45,7 +53,7 @@ def careful(semantic: Tensor, center: Tensor, offset: Tensor, stride: int, thing
 def unfused(semantic: Tensor, center: Tensor, offset: Tensor, stride: int, things: tuple[int, ...]) -> Tensor:
     """Step by step on whole maps, as Detectron2 does: every distance at once, a mask for every segment."""
     label = F.interpolate(semantic, scale_factor=stride, mode="bilinear")[0].argmax(0)
-    centers = plain_centers(F.interpolate(center, scale_factor=stride, mode="bilinear")[0, 0], 0.1, 7, 200)
+    centers = plain_centers(F.interpolate(center, scale_factor=stride, mode="bilinear")[0, 0], 0.1, 7, TOP_K)
     moves = F.interpolate(offset, scale_factor=stride, mode="bilinear")[0] * stride
     height, width = label.shape
     y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")

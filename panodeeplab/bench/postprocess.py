@@ -7,14 +7,17 @@ beside the copy and the reference.
 """
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from panodeeplab.bench.alternatives import careful, unfused
-from panodeeplab.bench.street_outputs import street_outputs
+from panodeeplab.bench.street_outputs import TOP_K, street_outputs
 from panodeeplab.bench.timing import Function, Row, figures, measure, measure_in_turns, print_table, processor
 from panodeeplab.ops import PanopticOutput, backend, panoptic_segmentation, reference
 
@@ -31,7 +34,7 @@ class PostprocessBench:
         seconds: for each variant, about.
         seed: of the street.
         device: "cpu" or "cuda".
-        sources: only the sources of centers, in turns, in processor time.
+        sources: only the sources of centers; on a CPU in turns, in processor time.
         unfused: Detectron2's way as well.
     """
 
@@ -70,42 +73,60 @@ class PostprocessBench:
         return tuple(maps), things
 
 
+# Beside the default, the heatmap.
+SOURCES: dict[str, dict[str, Any]] = {
+    "op, centers from votes": {"center_source": "votes"},
+    "op, centers from votes by class": {"center_source": "votes", "class_aware_votes": True},
+    "op, centers from both": {"center_source": "both"},
+}
+
+
 def settings_of_reference(bench: PostprocessBench, things: tuple[int, ...]) -> tuple[Any, ...]:
-    """The op's defaults, as the reference takes them, after the maps."""
+    """The op's defaults with TOP_K, as the reference takes them, after the maps."""
     sizes = (bench.stride, False, bench.height, bench.width, list(things))
-    return (*sizes, 0.1, 7, 200, 2048, 1000, -1, False, "heatmap", 64, False)
+    return (*sizes, 0.1, 7, TOP_K, 2048, 1000, -1, False, "heatmap", 64, False)
+
+
+@contextmanager
+def threads_of(bench: PostprocessBench) -> Iterator[None]:
+    """Gives torch, and so the op, as many threads as `bench` says."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(bench.threads or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def circumstances(bench: PostprocessBench) -> dict[str, Any]:
+    """What figures depend on, for JSON; to be called under `threads_of`."""
+    return {
+        "processor": processor(),
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+        "settings": asdict(bench),
+    }
+
+
+def print_circumstances() -> None:
+    """The same in a line, but for the settings."""
+    print(f"{processor()}, {torch.get_num_threads()} threads, torch {torch.__version__}")
 
 
 def bench_postprocess(bench: PostprocessBench, *, as_json: bool = False) -> None:
     """Measure, and print a table for each batch, or one JSON object."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(bench.threads or before)
-    try:
-        threads = torch.get_num_threads()
+    with threads_of(bench):
         tables = _on_gpu(bench) if bench.device == "cuda" else [_on_cpu(bench)]
-    finally:
-        torch.set_num_threads(before)
-    if as_json:
-        print(
-            json.dumps(
-                {
-                    "processor": processor(),
-                    "torch": torch.__version__,
-                    "threads": threads,
-                    "settings": asdict(bench),
-                    "tables": [
-                        {"what": words, "rows": figures(rows, compared_with)}
-                        for words, rows, compared_with in tables
-                    ],
-                },
-                indent=2,
-            )
-        )
-        return
-    print(f"{processor()}, {threads} threads, torch {torch.__version__}")
-    for words, rows, compared_with in tables:
-        print(words)
-        print_table(rows, compared_with)
+        if as_json:
+            listed = [
+                {"what": words, "rows": figures(rows, compared_with)} for words, rows, compared_with in tables
+            ]
+            print(json.dumps(circumstances(bench) | {"tables": listed}, indent=2))
+            return
+        print_circumstances()
+        for words, rows, compared_with in tables:
+            print(words)
+            print_table(rows, compared_with)
 
 
 Table = tuple[str, list[Row], tuple[str, ...]]
@@ -115,7 +136,7 @@ def _on_cpu(bench: PostprocessBench) -> Table:
     maps, things = bench.street(bench.seed)
 
     def op(**options) -> PanopticOutput:
-        return panoptic_segmentation(*maps, stride=bench.stride, thing_ids=things, **options)
+        return panoptic_segmentation(*maps, stride=bench.stride, thing_ids=things, top_k=TOP_K, **options)
 
     result = op()
     words = (
@@ -124,9 +145,7 @@ def _on_cpu(bench: PostprocessBench) -> Table:
     )
     variants: dict[str, Function] = {
         f"op ({backend()})": op,
-        "op, centers from votes": lambda: op(center_source="votes"),
-        "op, centers from votes by class": lambda: op(center_source="votes", class_aware_votes=True),
-        "op, centers from both": lambda: op(center_source="both"),
+        **{name: partial(op, **options) for name, options in SOURCES.items()},
     }
     if bench.sources:
         return words, measure_in_turns(variants, bench.seconds), (f"op ({backend()})",)

@@ -1,9 +1,12 @@
 """The part of `bench_postprocess` for a GPU: CUDA events around replays of a captured graph."""
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
-from panodeeplab.bench.postprocess import PostprocessBench, same_bytes, settings_of_reference
+from panodeeplab.bench.postprocess import SOURCES, PostprocessBench, same_bytes, settings_of_reference
+from panodeeplab.bench.street_outputs import TOP_K
 from panodeeplab.bench.timing import Function, Row
 from panodeeplab.ops import PanopticOutput, backend, panoptic_segmentation, reference
 
@@ -54,39 +57,45 @@ def table_of_batch(bench: PostprocessBench, batch: int) -> tuple[str, list[Row],
     """
     maps, things = batch_of(bench, batch)
 
-    def op(maps: tuple[Tensor, ...] = maps, **options: bool) -> PanopticOutput:
-        return panoptic_segmentation(*maps, stride=bench.stride, thing_ids=things, **options)
+    def op(maps: tuple[Tensor, ...] = maps, **options: bool | str) -> PanopticOutput:
+        return panoptic_segmentation(*maps, stride=bench.stride, thing_ids=things, top_k=TOP_K, **options)
 
-    result = op()
-    on_cpu = op(tuple(m[:1].cpu() for m in maps))
-    for name, ours, theirs in zip(result._fields, result, on_cpu, strict=True):
-        if not torch.equal(ours[:1].cpu(), theirs):
-            raise ValueError(f"{name} differs between the GPU and the CPU ({backend()})")
+    first = tuple(m[:1].cpu() for m in maps)
+    for options in ({}, *SOURCES.values()):
+        result, on_cpu = op(**options), op(first, **options)
+        for name, ours, theirs in zip(result._fields, result, on_cpu, strict=True):
+            if not torch.equal(ours[:1].cpu(), theirs):
+                raise ValueError(f"{name} differs between the GPU and the CPU ({backend()}) with {options}")
 
+    result, default = op(), f"op ({backend('cuda')}), graph"
     source, target = same_bytes(maps, result.panoptic)
     halves = tuple(m.half() for m in maps)
     last = tuple(m.contiguous(memory_format=torch.channels_last) for m in maps)
+    of_sources: dict[str, Function] = {default: op}
+    of_sources |= {f"{name}, graph": partial(op, **options) for name, options in SOURCES.items()}
     replayed: dict[str, Function] = {
         "copy": lambda: target.copy_(source),
-        f"op ({backend('cuda')}), graph": op,
+        **of_sources,
         "op, semantic_probability=True, graph": lambda: op(semantic_probability=True),
         "op, float16, graph": lambda: op(halves),
         "op, channels-last, graph": lambda: op(last),
     }
     rows = []
-    for name, function in replayed.items():
+    for name, function in (of_sources if bench.sources else replayed).items():
         graph, _ = captured(function)
         rows.append(measure_on_gpu(name, graph.replay, bench.seconds, REPLAYS))
+    words = (
+        f"{torch.cuda.get_device_name()}, batch {batch}: "
+        f"{bench.classes} classes at stride {bench.stride} -> {bench.height} x {bench.width}, "
+        f"{result.num_centers.tolist()} centers; milliseconds a call; "
+        "with each source of centers the first image equals the CPU's result in every output"
+    )
+    if bench.sources:
+        return words, rows, (default,)
     rows.append(measure_on_gpu("op, called from Python", op, bench.seconds))
     if batch == 1:
         given = settings_of_reference(bench, things)
         rows.append(
             measure_on_gpu("reference", lambda: reference.panoptic_segmentation(*maps, *given), bench.seconds)
         )
-    words = (
-        f"{torch.cuda.get_device_name()}, batch {batch}: "
-        f"{bench.classes} classes at stride {bench.stride} -> {bench.height} x {bench.width}, "
-        f"{result.num_centers.tolist()} centers; milliseconds a call; "
-        "the first image equals the CPU's result in every output"
-    )
     return words, rows, ("copy",)

@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 THINGS = tuple(range(11, 19))
+TOP_K = 1000  # centers: room for all, and as many as ids leave at the default `label_divisor`
 
 
 def _noise(generator: torch.Generator, channels: int, size: tuple[int, int], cells: int) -> Tensor:

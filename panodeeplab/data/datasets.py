@@ -6,7 +6,7 @@ from panodeeplab.data.sample import PanopticDataset
 from panodeeplab.data.scenes import StreetScenes
 
 
-def build_dataset(config: CityscapesConfig | ScenesConfig, split: str) -> PanopticDataset:
+def build_dataset(config: CityscapesConfig | ScenesConfig | None, split: str) -> PanopticDataset:
     """The training or validation data.
 
     Args:
@@ -14,8 +14,13 @@ def build_dataset(config: CityscapesConfig | ScenesConfig, split: str) -> Panopt
         split: "train" or "val".
 
     Raises:
-        ValueError: another split, or the data set's folders are not where `config` says.
+        ValueError: another split, no data set, or its folders are not where `config` says.
     """
+    if config is None:
+        raise ValueError(
+            "data is null: this configuration comes from a checkpoint without a data set; name one, as in "
+            "--set data.dataset=cityscapes --set data.root=DIR"
+        )
     if split not in ("train", "val"):
         raise ValueError(f"split must be 'train' or 'val', got {split!r}")
     training = split == "train"

@@ -113,7 +113,8 @@ class Predictor:
         """Load a trained model with its classes and its post-processing.
 
         Args:
-            checkpoint: a file that training wrote, or the name of a bundled model, "street-tiny".
+            checkpoint: a file that training or `panodeeplab import-checkpoint` wrote, or the name of a
+                bundled model, "street-tiny".
             device: see `Predictor`.
             size: (H, W) to scale images into; "trained" takes the size that the model was trained at,
                 "native" scales nothing.
@@ -185,10 +186,18 @@ class Predictor:
         if self.scales == (1.0,) and not self.flip:
             batch = self._batch(images, input_size)
             clock.stage("preprocess")
-            predictions, stride = self.model(batch), STRIDE
+            predictions = self.model(batch)
+            stride, align_corners = STRIDE, self.model.align_corners
         else:
             clock.stage("preprocess")
-            predictions, stride = average_views(self.model, self._views(images, input_size), input_size), 1
+            predictions = average_views(
+                self.model,
+                self._views(images, input_size),
+                input_size,
+                align_corners=self.model.align_corners,
+            )
+            # A cell is a pixel now.
+            stride, align_corners = 1, False
         clock.stage("network")
         results = postprocess(
             predictions,
@@ -198,6 +207,7 @@ class Predictor:
             config=self.config,
             stride=stride,
             class_map=self.class_map,
+            align_corners=align_corners,
         )
         clock.stage("postprocess")
         timings_ms = {stage: latency_ms / len(images) for stage, latency_ms in clock.latency_ms.items()}

@@ -1,6 +1,16 @@
-"""The network and its checkpoints."""
+"""The network, its checkpoints, and those of others."""
 
-from panodeeplab.model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from panodeeplab.model.checkpoint import Checkpoint, initialize_from, load_checkpoint, save_checkpoint
+from panodeeplab.model.foreign import import_checkpoint
 from panodeeplab.model.panoptic_deeplab import STRIDE, PanopticDeepLab, Predictions
 
-__all__ = ["STRIDE", "Checkpoint", "PanopticDeepLab", "Predictions", "load_checkpoint", "save_checkpoint"]
+__all__ = [
+    "STRIDE",
+    "Checkpoint",
+    "PanopticDeepLab",
+    "Predictions",
+    "import_checkpoint",
+    "initialize_from",
+    "load_checkpoint",
+    "save_checkpoint",
+]

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from panodeeplab.config import DecoderConfig
+from panodeeplab.config import DecoderConfig, ModelConfig
 
 
 class ConvBNReLU(nn.Sequential):
@@ -45,61 +45,93 @@ def fuse_conv(in_channels: int, out_channels: int, *, separable: bool) -> nn.Seq
     return nn.Sequential(ConvBNReLU(in_channels, out_channels, 3), ConvBNReLU(out_channels, out_channels, 3))
 
 
+class ImagePooling(nn.Module):
+    """The branch of ASPP that sees the whole image, or a window as large as the crops of training.
+
+    Its map may be one pixel, of which a batch of one has no statistics: batch norm is not the default.
+
+    Args:
+        window: (H, W) in cells, cut to the features where they are smaller; None: all of them.
+    """
+
+    def __init__(
+        self, in_channels: int, out_channels: int, config: ModelConfig, window: tuple[int, int] | None
+    ) -> None:
+        super().__init__()
+        self.window = window
+        self.align_corners = config.align_corners
+        bias, norm = config.pooling_conv == "bias", config.pooling_conv == "batch_norm"
+        self.conv = nn.Sequential(
+            nn.Conv2d(in_channels, out_channels, 1, bias=bias),
+            nn.BatchNorm2d(out_channels) if norm else nn.Identity(),
+            nn.ReLU(inplace=True),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, in_channels, h, w) → (N, out_channels, h, w)."""
+        size = x.shape[-2:]
+        if self.window is None:
+            return self.conv(F.adaptive_avg_pool2d(x, 1)).expand(-1, -1, *size)
+        window = tuple(min(length, limit) for length, limit in zip(self.window, size, strict=True))
+        # One axis after the other: a window of 32 x 64 cells takes 96 additions then, not 2048.
+        pooled = F.avg_pool2d(F.avg_pool2d(x, (window[0], 1), stride=1), (1, window[1]), stride=1)
+        pooled = self.conv(pooled)
+        return F.interpolate(pooled, size=size, mode="bilinear", align_corners=self.align_corners)
+
+
 class ASPP(nn.Module):
     """Atrous spatial pyramid pooling: context at five ranges, from one pixel to the whole image.
-
-    The pooling branch has no batch norm: its map is one pixel, of which a batch of one has no statistics.
 
     Source: DeepLabv3 (Chen et al., 2017), section 3.3.
     """
 
-    def __init__(
-        self, in_channels: int, out_channels: int, rates: tuple[int, int, int], *, separable: bool
-    ) -> None:
+    def __init__(self, in_channels: int, out_channels: int, config: ModelConfig) -> None:
         super().__init__()
-        conv = SeparableConv if separable else ConvBNReLU
+        stride = config.output_stride
+        dilations = config.aspp_dilations or tuple(96 * i // stride for i in (1, 2, 3))
+        window = config.pooling_window
+        if window is not None:
+            window = tuple(-(-pixels // stride) for pixels in window)
+        conv = SeparableConv if config.separable_aspp else ConvBNReLU
         self.convs = nn.ModuleList(
             [ConvBNReLU(in_channels, out_channels, 1)]
-            + [conv(in_channels, out_channels, 3, dilation=rate) for rate in rates]
+            + [conv(in_channels, out_channels, 3, dilation=dilation) for dilation in dilations]
         )
-        self.pool = nn.Sequential(
-            nn.AdaptiveAvgPool2d(1), nn.Conv2d(in_channels, out_channels, 1), nn.ReLU(inplace=True)
+        self.pool = ImagePooling(in_channels, out_channels, config, window)
+        self.project = nn.Sequential(
+            ConvBNReLU(5 * out_channels, out_channels, 1), nn.Dropout(config.aspp_dropout)
         )
-        self.project = nn.Sequential(ConvBNReLU(5 * out_channels, out_channels, 1), nn.Dropout(0.1))
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, in_channels, h, w) → (N, out_channels, h, w)."""
-        branches = [conv(x) for conv in self.convs]
-        branches.append(self.pool(x).expand_as(branches[0]))
-        return self.project(torch.cat(branches, dim=1))
+        return self.project(torch.cat([*(conv(x) for conv in self.convs), self.pool(x)], dim=1))
 
 
 class Decoder(nn.Module):
-    """From the deepest features to stride 4, taking in the skip features of strides 8 and 4.
+    """From the deepest features to stride 4, taking in the skip features of strides 8 and 4, or 16, 8 and 4.
 
     Source: Panoptic-DeepLab, section 3.1 and figure 2.
     """
 
-    def __init__(
-        self, backbone_channels: dict[int, int], config: DecoderConfig, *, output_stride: int, separable: bool
-    ) -> None:
+    def __init__(self, backbone_channels: dict[int, int], branch: DecoderConfig, config: ModelConfig) -> None:
         super().__init__()
-        self.output_stride = output_stride
-        rates = (6, 12, 18) if output_stride == 16 else (3, 6, 9)
-        self.aspp = ASPP(backbone_channels[output_stride], config.aspp_channels, rates, separable=separable)
+        self.align_corners = config.align_corners
+        self.skip_first = config.skip_first
+        self.aspp = ASPP(backbone_channels[32], branch.aspp_channels, config)
+        self.strides = (16, 8, 4)[-len(branch.skip_channels) :]
         self.skips = nn.ModuleList()
         self.fuse = nn.ModuleList()
-        width = config.aspp_channels
-        for stride, skip_width in zip((8, 4), config.skip_channels, strict=True):
+        width = branch.aspp_channels
+        for stride, skip_width in zip(self.strides, branch.skip_channels, strict=True):
             self.skips.append(ConvBNReLU(backbone_channels[stride], skip_width, 1))
-            self.fuse.append(fuse_conv(width + skip_width, config.channels, separable=separable))
-            width = config.channels
+            self.fuse.append(fuse_conv(width + skip_width, branch.channels, separable=config.separable))
+            width = branch.channels
 
     def forward(self, features: dict[int, Tensor]) -> Tensor:
-        """Features by stride → (N, channels, H / 4, W / 4)."""
-        x = self.aspp(features[self.output_stride])
-        for stride, skip, fuse in zip((8, 4), self.skips, self.fuse, strict=True):
+        """Features by stride → (N, channels, h, w) of stride 4."""
+        x = self.aspp(features[32])
+        for stride, skip, fuse in zip(self.strides, self.skips, self.fuse, strict=True):
             detail = skip(features[stride])
-            x = F.interpolate(x, size=detail.shape[-2:], mode="bilinear", align_corners=False)
-            x = fuse(torch.cat([x, detail], dim=1))
+            x = F.interpolate(x, size=detail.shape[-2:], mode="bilinear", align_corners=self.align_corners)
+            x = fuse(torch.cat([detail, x] if self.skip_first else [x, detail], dim=1))
         return x

@@ -2,16 +2,23 @@
 
 from torch import nn
 
-from panodeeplab.model.decoder import fuse_conv
+from panodeeplab.model.decoder import ConvBNReLU, SeparableConv
 
 
 class Head(nn.Sequential):
-    """(N, in_channels, h, w) → (N, outputs, h, w), linear. One each for classes, centres and offsets.
+    """(N, in_channels, h, w) → (N, outputs, h, w), linear. One each for classes, centers and offsets.
+
+    The field of view is one separable 5x5 convolution, or two full 3x3 ones, of which the first keeps the
+    width (as Detectron2 has them).
 
     Source: Panoptic-DeepLab, section 3.1.
     """
 
     def __init__(self, in_channels: int, channels: int, outputs: int, *, separable: bool) -> None:
-        super().__init__(
-            fuse_conv(in_channels, channels, separable=separable), nn.Conv2d(channels, outputs, 1)
-        )
+        if separable:
+            conv = SeparableConv(in_channels, channels, 5)
+        else:
+            conv = nn.Sequential(
+                ConvBNReLU(in_channels, in_channels, 3), ConvBNReLU(in_channels, channels, 3)
+            )
+        super().__init__(conv, nn.Conv2d(channels, outputs, 1))

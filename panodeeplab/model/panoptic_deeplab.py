@@ -7,15 +7,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from panodeeplab.config import ModelConfig
-from panodeeplab.model.backbones import Backbone
+from panodeeplab.model.backbones import build_backbone
 from panodeeplab.model.decoder import Decoder
 from panodeeplab.model.heads import Head
 
 STRIDE = 4  # pixels in a grid cell of the predictions
-
-# Mean and standard deviation of ImageNet's pixels, RGB, 0-255.
-_PIXEL_MEAN = (123.675, 116.28, 103.53)
-_PIXEL_STD = (58.395, 57.12, 57.375)
 
 
 class Predictions(NamedTuple):
@@ -35,11 +31,23 @@ class Predictions(NamedTuple):
 class PanopticDeepLab(nn.Module):
     """Panoptic-DeepLab for images of any size.
 
-    Images go in as they are read, 0-255; the normalisation is part of the model.
+    Images go in as they are read, 0-255; the normalization is part of the model. They are padded at the
+    bottom and on the right with the mean color, to a multiple of the output stride, or of the pooling window
+    where there is one (as Detectron2 wants it); with `align_corners` to k * output_stride + 1, so that the
+    corners of all grids lie on pixels. What the padding adds is cut off the predictions.
 
     Args:
-        config: backbone, output stride, widths.
+        config: backbone, output stride, widths, and the switches between the published implementations.
         num_classes: of the semantic head.
+
+    Attributes:
+        align_corners: how the predictions are to be upsampled to the image, see
+            `panodeeplab.ops.panoptic_segmentation`.
+
+    Raises:
+        ValueError: settings that do not go together, or backbone weights that do not fit.
+        FileNotFoundError: `config.backbone_weights` names no file.
+        ModuleNotFoundError: the backbone comes from timm, which is not installed.
 
     Source: Panoptic-DeepLab (Cheng et al., CVPR 2020), section 3.
     """
@@ -48,30 +56,34 @@ class PanopticDeepLab(nn.Module):
         super().__init__()
         if num_classes < 1:
             raise ValueError(f"num_classes must be at least 1, got {num_classes}")
-        self.output_stride = config.output_stride
-        self.register_buffer("pixel_mean", torch.tensor(_PIXEL_MEAN).view(1, 3, 1, 1))
-        self.register_buffer("pixel_std", torch.tensor(_PIXEL_STD).view(1, 3, 1, 1))
-        self.backbone = Backbone(
-            config.backbone, output_stride=config.output_stride, weights=config.backbone_weights
-        )
+        self.align_corners = config.align_corners
+        self.padding = (config.output_stride, config.output_stride)
+        if config.pooling_window is not None and not config.align_corners:
+            if any(length % config.output_stride for length in config.pooling_window):
+                raise ValueError(
+                    f"pooling_window is {config.pooling_window} pixels, wanted multiples of output_stride, "
+                    f"{config.output_stride}"
+                )
+            self.padding = config.pooling_window
+        self.backbone = build_backbone(config)
+        for name in ("pixel_mean", "pixel_std"):
+            self.register_buffer(name, torch.tensor(getattr(self.backbone, name)).view(1, 3, 1, 1))
+        self.semantic_decoder = Decoder(self.backbone.channels, config.semantic, config)
+        self.instance_decoder = Decoder(self.backbone.channels, config.instance, config)
 
-        def decoder(branch):
-            return Decoder(
-                self.backbone.channels,
-                branch,
-                output_stride=config.output_stride,
-                separable=config.separable,
-            )
+        def head(branch, outputs, separable):
+            return Head(branch.channels, branch.head_channels, outputs, separable=separable)
 
-        def head(branch, outputs):
-            return Head(branch.channels, branch.head_channels, outputs, separable=config.separable)
-
-        self.semantic_decoder = decoder(config.semantic)
-        self.instance_decoder = decoder(config.instance)
-        self.semantic_head = head(config.semantic, num_classes)
-        self.center_head = head(config.instance, 1)
-        self.offset_head = head(config.instance, 2)
+        self.semantic_head = head(config.semantic, num_classes, config.separable)
+        self.center_head = head(config.instance, 1, config.separable_center_head)
+        self.offset_head = head(config.instance, 2, config.separable)
         self._initialize()
+        for module in self.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                if config.batch_norm_eps is not None:
+                    module.eps = config.batch_norm_eps
+                if config.batch_norm_momentum is not None:
+                    module.momentum = config.batch_norm_momentum
 
     def _initialize(self) -> None:
         branches = [self.semantic_decoder, self.instance_decoder]
@@ -91,20 +103,23 @@ class PanopticDeepLab(nn.Module):
             images: (N, 3, H, W), RGB, 0-255, uint8 or floating point, any H and W from 1.
 
         Returns:
-            Maps of h = ceil(H / 4) and w = ceil(W / 4).
+            Maps of h = ceil(H / 4) and w = ceil(W / 4); with `align_corners` of h = ceil((H - 1) / 4) + 1 and
+            w likewise.
 
         Raises:
             ValueError: not a batch of three-channel images.
         """
         if images.ndim != 4 or images.shape[1] != 3:
             raise ValueError(f"images must be (N, 3, H, W), got {tuple(images.shape)}")
-        height, width = images.shape[-2:]
+        # Between the pixels of two corners, or from the edge of one to the edge of the other.
+        extra = 1 if self.align_corners else 0
+        height, width = (length - extra for length in images.shape[-2:])
         x = (images.to(self.pixel_mean.dtype) - self.pixel_mean) / self.pixel_std
-        # Zeros are the mean colour here.
-        x = F.pad(x, (0, -width % self.output_stride, 0, -height % self.output_stride))
+        # Zeros are the mean color here.
+        x = F.pad(x, (0, -width % self.padding[1], 0, -height % self.padding[0]))
         features = self.backbone(x.contiguous(memory_format=torch.channels_last))
         semantic = self.semantic_head(self.semantic_decoder(features))
         instance = self.instance_decoder(features)
         predictions = (semantic, self.center_head(instance), self.offset_head(instance))
-        h, w = -(-height // STRIDE), -(-width // STRIDE)
+        h, w = -(-height // STRIDE) + extra, -(-width // STRIDE) + extra
         return Predictions(*(x[..., :h, :w] for x in predictions))

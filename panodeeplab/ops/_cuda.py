@@ -12,18 +12,13 @@ from torch import Tensor
 
 from panodeeplab.ops._modules import load_module
 
-ABI_VERSION = 1  # PDL_CUDA_ABI_VERSION of ext/panoptic_cuda.h
+ABI_VERSION = 2  # PDL_CUDA_ABI_VERSION of ext/panoptic_cuda.h
 DTYPES = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2}  # PDL_CUDA_FLOAT32 ...
 
 MISSING = (
     "panodeeplab was installed without its CUDA kernels, so it cannot post-process CUDA tensors: install it "
     "again with nvcc at hand (`PANODEEPLAB_CUDA=1 pip install .` says what is missing), move the tensors to "
     "the CPU, or set PANODEEPLAB_BACKEND=reference for plain PyTorch on the GPU"
-)
-
-NO_VOTES = (
-    "center_source is {center_source!r}, for which there are no CUDA kernels: take 'heatmap', move the "
-    "tensors to the CPU, or set PANODEEPLAB_BACKEND=reference for plain PyTorch on the GPU"
 )
 
 
@@ -65,17 +60,27 @@ def panoptic_segmentation(
     label_divisor: int,
     void_label: int,
     semantic_probability: bool,
+    center_source: str,
+    vote_threshold: int,
+    class_aware_votes: bool,
 ) -> None:
-    """Fills `result`, the outputs of the op but for `center_votes`; raises if the module is not installed."""
+    """Fills `result`, the outputs of the op; raises if the module is not installed."""
     module = load()
     if module is None:
         raise RuntimeError(MISSING)
     if semantic.shape[0] == 0:
         return
-    capacity = min(top_k, result[0].shape[1] * result[0].shape[2])
-    if (capacity + 1) * semantic.shape[1] >= 2**31:
+    _, classes, low_height, low_width = semantic.shape
+    groups = 0  # of votes
+    if center_source != "heatmap":
+        groups = max(1, len(thing_ids)) if class_aware_votes else 1
+    capacity = min(top_k, result[0].shape[1] * result[0].shape[2] * (1 + groups))
+    if (capacity + 1) * classes >= 2**31:
+        raise ValueError(f"top_k is {top_k} with {classes} classes, wanted less than 2**31 counts on a GPU")
+    if groups * low_height * low_width + capacity >= 2**31:
         raise ValueError(
-            f"top_k is {top_k} with {semantic.shape[1]} classes, wanted less than 2**31 counts on a GPU"
+            f"{groups} classes of things vote apart on a grid of {low_height} x {low_width}, "
+            "wanted less than 2**31 counts on a GPU: class_aware_votes=False shares them"
         )
     maps = with_one_dtype(semantic, center, offset)
     scratch = None
@@ -101,6 +106,9 @@ def panoptic_segmentation(
             label_divisor,
             void_label,
             semantic_probability,
+            center_source,
+            vote_threshold,
+            class_aware_votes,
             tuple(x.data_ptr() for x in result),
             allocate,
             torch.cuda.current_stream().cuda_stream,

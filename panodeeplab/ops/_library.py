@@ -221,13 +221,9 @@ def _panoptic_segmentation_cuda(
     top_k: int,
     *options: int | bool | str,
 ) -> tuple[Tensor, ...]:
-    *options, center_source, _, _ = options
-    if center_source != "heatmap":
-        raise RuntimeError(_cuda.NO_VOTES.format(center_source=center_source))
     result = _empty_result(semantic, height, width, top_k)
     settings = (stride, align_corners, thing_ids, center_threshold, nms_kernel, top_k, *options)
-    _cuda.panoptic_segmentation((*result[:3], *result[4:]), semantic, center, offset, *settings)
-    result[3].zero_()  # nobody has counted votes
+    _cuda.panoptic_segmentation(result, semantic, center, offset, *settings)
     return result
 
 

@@ -12,6 +12,7 @@ import yaml
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
+from panodeeplab.classes import ClassTable
 from panodeeplab.config import RunConfig, TrainingConfig
 from panodeeplab.data.datasets import build_dataset
 from panodeeplab.data.loader import training_loader
@@ -20,7 +21,7 @@ from panodeeplab.evaluation.evaluate import evaluate
 from panodeeplab.files import replacing
 from panodeeplab.inference.predictor import Predictor
 from panodeeplab.losses import panoptic_losses
-from panodeeplab.model import PanopticDeepLab, save_checkpoint
+from panodeeplab.model import PanopticDeepLab, initialize_from, load_checkpoint, save_checkpoint
 from panodeeplab.targets import panoptic_targets
 from panodeeplab.training.checkpoint import Progress, load_state, save_state
 from panodeeplab.training.pictures import write_pictures
@@ -31,7 +32,7 @@ Resume = Literal["no", "yes", "auto"]
 def learning_rate(iteration: int, config: TrainingConfig) -> float:
     """Rate of the step after `iteration` steps: linear warm-up times polynomial decay to 0."""
     warmup = min(1.0, (iteration + 1) / max(config.warmup_iterations, 1))
-    return config.learning_rate * warmup * (1 - iteration / config.iterations) ** config.poly_power
+    return config.peak_learning_rate * warmup * (1 - iteration / config.iterations) ** config.poly_power
 
 
 def _device(name: str) -> torch.device:
@@ -53,6 +54,18 @@ def _open_output(output: Path, config: RunConfig, resume: Resume) -> bool:
     with replacing(output / "config.yaml") as temporary:
         temporary.write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
     return state.exists()
+
+
+def _initial_model(config: RunConfig, classes: ClassTable, *, goes_on: bool) -> PanopticDeepLab:
+    """The model with the weights that the run starts from; a run that goes on brings its own."""
+    source, architecture = config.training.init_checkpoint, config.model
+    if source is not None or goes_on:
+        # All of the weights come from elsewhere: the backbone's own are not fetched.
+        architecture = architecture.model_copy(update={"backbone_weights": None})
+    model = PanopticDeepLab(architecture, num_classes=len(classes))
+    if source is not None and not goes_on:
+        initialize_from(model, load_checkpoint(source), config=config.model, classes=classes)
+    return model
 
 
 def _summary(result: dict[str, Any]) -> dict[str, float]:
@@ -96,7 +109,7 @@ def train(config: RunConfig, *, output: Path, resume: Resume = "no") -> Path:
     torch.manual_seed(config.training.seed)
     if config.training.deterministic:
         torch.use_deterministic_algorithms(True)
-    model = PanopticDeepLab(config.model, num_classes=len(classes))
+    model = _initial_model(config, classes, goes_on=goes_on)
     model = model.to(device, memory_format=torch.channels_last)
     optimizer = torch.optim.Adam(model.parameters(), weight_decay=config.training.weight_decay)
     progress = Progress()
@@ -139,7 +152,9 @@ def train(config: RunConfig, *, output: Path, resume: Resume = "no") -> Path:
             images = batch.images.to(device, non_blocking=True)
             targets = type(batch.targets)(*(x.to(device, non_blocking=True) for x in batch.targets))
 
-            losses = panoptic_losses(model(images), targets, config.loss)
+            losses = panoptic_losses(
+                model(images), targets, config.loss, align_corners=config.model.align_corners
+            )
             optimizer.zero_grad()
             losses["total"].backward()
             if not math.isfinite(losses["total"].item()):

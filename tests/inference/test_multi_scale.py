@@ -20,6 +20,8 @@ class Symmetric(torch.nn.Module):
     image, and a mirror that is not undone, or offsets that are not turned, lead elsewhere.
     """
 
+    align_corners = False
+
     def __init__(self):
         super().__init__()
         self.weight = torch.nn.Parameter(torch.zeros(1))
@@ -100,6 +102,37 @@ def test_views_have_the_sizes_that_were_asked_for():
     assert predict.model.sizes == [(24, 48)] * 2 + [(48, 96)] * 2 + [(84, 168)] * 2
     assert result.panoptic.shape == (96, 192)
     assert [s.category for s in result.segments] == ["road", "car", "car"]
+
+
+class OnCorners(torch.nn.Module):
+    """Sees cars where it is red, at the pixels that its grid with aligned corners lies on."""
+
+    align_corners = True
+
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(1))
+
+    def forward(self, images):
+        red = images[:, 0, ::4, ::4].float() / 255
+        semantic = torch.zeros(len(images), len(CITYSCAPES), *red.shape[1:])
+        semantic[:, CAR], semantic[:, ROAD] = 8 * red, 8 * (1 - red)
+        offset = torch.zeros(len(images), 2, *red.shape[1:])
+        return Predictions(semantic, (red > 2).float()[:, None], offset)
+
+
+def test_aligned_corners_stay_aligned_in_the_mirror():
+    image = np.zeros((65, 129, 3), np.uint8)
+    image[:, 41:, 0] = 255
+    plain, flipped = (
+        Predictor(OnCorners(), CITYSCAPES, flip=flip, class_map=True)(image).class_map
+        for flip in (False, True)
+    )
+    # Between the pixels 40 and 44 of the grid the middle is 42; cells of other corners would move it.
+    assert (plain[:, 43:] == CAR).all()
+    assert (plain[:, :42] == ROAD).all()
+    assert (flipped[:, 43:] == CAR).all()
+    assert (flipped[:, :42] == ROAD).all()
 
 
 def steady(semantic, offset=(0.0, 0.0)):

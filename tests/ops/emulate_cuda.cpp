@@ -70,12 +70,13 @@ Values<float> random_map(Random &random, int64_t size, int64_t width) {
 }
 
 struct Outputs {
-    Values<int32_t> panoptic, centers, num_centers, ids, areas, boxes, segment_centers, num_segments;
+    Values<int32_t> panoptic, centers, votes, num_centers, ids, areas, boxes, segment_centers, num_segments;
     Values<float> scores, probabilities;
 
     explicit Outputs(const pdl_cuda_arguments &a)
         : panoptic(a.batch * a.height * a.width),
           centers(a.batch * a.top_k * 2),
+          votes(a.batch * a.top_k),
           num_centers(a.batch),
           ids(a.batch * (a.top_k + a.classes)),
           areas(a.batch * (a.top_k + a.classes)),
@@ -86,14 +87,14 @@ struct Outputs {
           probabilities(a.batch * (a.top_k + a.classes)) {}
 
     pdl_cuda_results addresses() {
-        return {panoptic.memory.get(), centers.memory.get(), scores.memory.get(), num_centers.memory.get(),
-                ids.memory.get(), areas.memory.get(), boxes.memory.get(), segment_centers.memory.get(),
-                probabilities.memory.get(), num_segments.memory.get()};
+        return {panoptic.memory.get(), centers.memory.get(), scores.memory.get(), votes.memory.get(),
+                num_centers.memory.get(), ids.memory.get(), areas.memory.get(), boxes.memory.get(),
+                segment_centers.memory.get(), probabilities.memory.get(), num_segments.memory.get()};
     }
 
     bool operator==(const Outputs &o) const {
-        return panoptic == o.panoptic && centers == o.centers && num_centers == o.num_centers && ids == o.ids &&
-               areas == o.areas && boxes == o.boxes && segment_centers == o.segment_centers &&
+        return panoptic == o.panoptic && centers == o.centers && votes == o.votes && num_centers == o.num_centers &&
+               ids == o.ids && areas == o.areas && boxes == o.boxes && segment_centers == o.segment_centers &&
                num_segments == o.num_segments && scores == o.scores && probabilities == o.probabilities;
     }
 };
@@ -123,6 +124,9 @@ struct Input {
         a.center_threshold = chance(random, 0.5) ? 0.1f : std::normal_distribution<float>()(random);
         a.semantic_probability = chance(random, 0.3) ? 1 : 0;
         a.dtype = PDL_CUDA_FLOAT32;
+        a.center_source = static_cast<int32_t>(whole(random, PDL_CUDA_CENTERS_HEATMAP, PDL_CUDA_CENTERS_BOTH));
+        a.vote_threshold = static_cast<int32_t>(chance(random, 0.1) ? INT32_MAX : whole(random, 0, 200));
+        a.class_aware_votes = chance(random, 0.5) ? 1 : 0;
         const int64_t plane = a.low_height * a.low_width;
         semantic = random_map(random, a.batch * a.classes * plane, a.low_width);
         center = random_map(random, a.batch * plane, a.low_width);

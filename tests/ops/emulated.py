@@ -18,6 +18,7 @@ from panodeeplab.ops._library import _empty_result
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 ORDERS = {"forward": 0, "backward": 1, "shuffled": 2}
+SOURCES = {"heatmap": 0, "votes": 1, "both": 2}  # PDL_CUDA_CENTERS_HEATMAP ...
 
 
 class _Map(ctypes.Structure):
@@ -40,7 +41,10 @@ class _Arguments(ctypes.Structure):
         ("center_threshold", ctypes.c_float),
         *(
             (name, ctypes.c_int32)
-            for name in ("void_label", "align_corners", "semantic_probability", "dtype")
+            for name in (
+                *("void_label", "align_corners", "semantic_probability", "dtype"),
+                *("center_source", "vote_threshold", "class_aware_votes"),
+            )
         ),
         ("scratch", ctypes.c_void_p),
         ("stream", ctypes.c_void_p),
@@ -66,8 +70,9 @@ class EmulatedKernels:
         )
         a.is_thing = bytes(c in given["thing_ids"] for c in range(classes))
         a.dtype = DTYPES[semantic.dtype]
+        a.center_source = SOURCES[given["center_source"]]
         for name, _ in _Arguments._fields_:
-            if name in given and name not in ("stride", "thing_ids"):
+            if name in given and name not in ("stride", "thing_ids", "center_source"):
                 setattr(a, name, given[name])
         result = _empty_result(semantic, height, width, given["top_k"])
         for x in result:
@@ -76,13 +81,11 @@ class EmulatedKernels:
         assert size >= 0
         scratch = torch.full((size,), 0xA5, dtype=torch.uint8)
         a.scratch = scratch.data_ptr()
-        written = [*result[:3], *result[4:]]  # nobody counts votes
-        addresses = (ctypes.c_void_p * len(written))(*(x.data_ptr() for x in written))
+        addresses = (ctypes.c_void_p * len(result))(*(x.data_ptr() for x in result))
         status = self._library.pdl_panoptic_segmentation_emulated(
             ctypes.byref(a), addresses, ORDERS[order], seed
         )
         assert status == 0
-        result[3].zero_()
         return PanopticOutput(*result)
 
 

@@ -7,7 +7,9 @@ import pytest
 import torch
 from street import THINGS, street
 
-from panodeeplab.ops import _cuda, _library
+from panodeeplab.ops import _cuda
+
+VOTES = ("both", 64, True)  # center_source, vote_threshold, class_aware_votes
 
 
 @pytest.fixture
@@ -39,7 +41,24 @@ def test_without_the_module_the_error_says_what_to_do(monkeypatch):
     monkeypatch.setattr(_cuda, "load", lambda: None)
     maps = street()
     with pytest.raises(RuntimeError, match=r"without its CUDA kernels.*nvcc.*PANODEEPLAB_BACKEND=reference"):
-        _cuda.panoptic_segmentation((), *maps, 4, False, list(THINGS), 0.1, 7, 200, 2048, 1000, -1, False)
+        _cuda.panoptic_segmentation(
+            (), *maps, 4, False, list(THINGS), 0.1, 7, 200, 2048, 1000, -1, False, *VOTES
+        )
+
+
+def test_more_counts_than_can_be_numbered_raise(monkeypatch):
+    monkeypatch.setattr(_cuda, "load", lambda: FakeModule(_cuda.ABI_VERSION))
+    maps = [torch.empty(1, c, 2000, 2000, device="meta") for c in (1000, 1, 2)]
+    result = [torch.empty(1, 8000, 8000, device="meta")]
+
+    def call(top_k, *votes):
+        sizes = (4, False, list(range(600)), 0.1, 7, top_k, 2048, 1000, -1, False)
+        _cuda.panoptic_segmentation(result, *maps, *sizes, *votes)
+
+    with pytest.raises(ValueError, match="top_k is 3000000 with 1000 classes"):
+        call(3_000_000, "heatmap", 64, False)
+    with pytest.raises(ValueError, match="600 classes of things vote apart on a grid of 2000 x 2000"):
+        call(200, "votes", 64, True)
 
 
 def test_a_missing_module_is_none(monkeypatch, fresh):
@@ -66,10 +85,18 @@ def test_the_compiled_module_refuses_what_would_crash_it():
     asked = []
 
     def call(
-        address=4096, shape=(1, 2, 4, 4), size=(4, 4), stride=1, things=(1,), nms_kernel=3, dtype=0, top_k=5
+        address=4096,
+        shape=(1, 2, 4, 4),
+        size=(4, 4),
+        stride=1,
+        things=(1,),
+        nms_kernel=3,
+        dtype=0,
+        top_k=5,
+        threshold=0,
     ):
         maps = [(address, 32, 16, 1)] * 3
-        options = (0.1, nms_kernel, top_k, 0, 1000, -1, False)
+        options = (0.1, nms_kernel, top_k, 0, 1000, -1, False, "both", threshold, True)
         module.panoptic_segmentation(
             *maps,
             dtype,
@@ -79,7 +106,7 @@ def test_the_compiled_module_refuses_what_would_crash_it():
             False,
             things,
             *options,
-            (4096,) * 10,
+            (4096,) * 11,
             lambda n: asked.append(n) or 0,
             0,
         )
@@ -91,6 +118,8 @@ def test_the_compiled_module_refuses_what_would_crash_it():
         {"shape": (1, 0, 4, 4)},
         {"dtype": 3},
         {"shape": (1, 16384, 400, 400), "size": (400, 400), "top_k": 160000},
+        {"shape": (1, 600, 2000, 2000), "things": range(600)},
+        {"threshold": -1},
     ):
         with pytest.raises(ValueError, match="out of range"):
             call(**bad)
@@ -109,16 +138,8 @@ def test_the_compiled_module_refuses_what_would_crash_it():
 def test_an_error_of_cuda_is_an_exception():
     module = pytest.importorskip("_panodeeplab_cuda", reason="built without the CUDA kernels")
     maps = [(4096, 32, 16, 1)] * 3
-    options = (0.1, 3, 5, 0, 1000, -1, False)
+    options = (0.1, 3, 5, 0, 1000, -1, False, *VOTES)
     with pytest.raises(RuntimeError, match="could not be launched: "):
         module.panoptic_segmentation(
-            *maps, 0, (1, 2, 4, 4), (4, 4), 1, False, (1,), *options, (4096,) * 10, lambda n: 4096, 0
+            *maps, 0, (1, 2, 4, 4), (4, 4), 1, False, (1,), *options, (4096,) * 11, lambda n: 4096, 0
         )
-
-
-@pytest.mark.parametrize("source", ["votes", "both"])
-def test_sources_without_kernels_are_refused(source):
-    maps = (torch.zeros(1, 2, 3, 3), torch.zeros(1, 1, 3, 3), torch.zeros(1, 2, 3, 3))
-    options = (0.1, 3, 5, 0, 1000, -1, False, source, 64, False)
-    with pytest.raises(RuntimeError, match=f"center_source is '{source}'"):
-        _library._panoptic_segmentation_cuda(*maps, 4, False, 12, 12, [1], *options)

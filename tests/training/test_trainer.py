@@ -1,5 +1,6 @@
 """Training: a run writes what it promises, and a resumed run is the run that was not interrupted."""
 
+import dataclasses
 import json
 import math
 
@@ -8,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 from panodeeplab import config as configuration
-from panodeeplab.model import load_checkpoint
+from panodeeplab.model import PanopticDeepLab, initialize_from, load_checkpoint
 from panodeeplab.training import train
 from panodeeplab.training.trainer import learning_rate
 
@@ -120,6 +121,44 @@ def test_output_folders_are_not_mixed_up(tmp_path):
         train(make_config(iterations=1), output=tmp_path / "run")
     with pytest.raises(ValueError, match=r"training.learning_rate was 0.001 and is 0.5"):
         train(make_config(learning_rate=0.5), output=tmp_path / "run", resume="yes")
+
+
+def test_fine_tuning_starts_from_a_checkpoint(tmp_path):
+    first = train(make_config(iterations=1), output=tmp_path / "first")
+    config = make_config(iterations=1, learning_rate=1e-12, init_checkpoint=str(first), seed=1)
+    before, after = load_file(first), load_file(train(config, output=tmp_path / "second"))
+    for name, value in before.items():
+        if name.endswith(("weight", "bias")):
+            assert torch.allclose(value, after[name], atol=1e-6), name
+
+
+def test_fine_tuning_to_other_classes_starts_the_last_layer_anew(tmp_path):
+    first = train(make_config(iterations=1), output=tmp_path / "first")
+    loaded = load_checkpoint(first)
+    classes = dataclasses.replace(loaded.classes, names=(*loaded.classes.names[:-1], "tricycle"))
+    config = make_config(iterations=1).model
+    model = PanopticDeepLab(config, num_classes=len(classes))
+    last = model.semantic_head[1].weight.clone()
+    initialize_from(model, loaded, config=config, classes=classes)
+    assert torch.equal(model.semantic_head[1].weight, last)
+    assert torch.equal(model.center_head[1].weight, loaded.model.center_head[1].weight)
+
+
+def test_fine_tuning_another_model_names_what_differs(tmp_path):
+    first = train(make_config(iterations=1), output=tmp_path / "first")
+    config = make_config(iterations=1, init_checkpoint=str(first))
+    config = configuration.override(config, ["model.skip_first=true", "model.aspp_dropout=0.5"])
+    message = "model.skip_first is True, the checkpoint has False$"
+    with pytest.raises(ValueError, match=message):
+        train(config, output=tmp_path / "second")
+
+
+@pytest.mark.parametrize("crop_size", [(65, 97), (64, 96)])
+def test_a_model_with_aligned_corners_trains(tmp_path, crop_size):
+    config = make_config(iterations=1)
+    overrides = ["model.align_corners=true", f"augmentation.crop_size={list(crop_size)}"]
+    last = train(configuration.override(config, overrides), output=tmp_path / "run")
+    assert load_checkpoint(last).model.align_corners
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):
