@@ -4,7 +4,7 @@ import contextlib
 import difflib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -23,6 +23,48 @@ class CityscapesConfig(_Section):
     root: Path
     train_split: str = "train"
     val_split: str = "val"
+    # YAML table of the classes of your own data; null: Cityscapes' 19.
+    classes: Path | None = None
+
+
+class CocoFiles(_Section):
+    """One split in COCO panoptic format."""
+
+    # Folder of the pictures.
+    images: Path
+    # The panoptic JSON.
+    annotations: Path
+    # Folder of the panoptic PNGs; null: the path of the JSON without its ending.
+    pngs: Path | None = None
+
+
+class CocoPanopticConfig(_Section):
+    """COCO panoptic, or your own data in its format; the JSON says the classes."""
+
+    dataset: Literal["coco_panoptic"]
+    train: CocoFiles
+    val: CocoFiles
+
+
+class KittiStepConfig(_Section):
+    """KITTI-STEP: a folder with `images` and `panoptic_maps`."""
+
+    dataset: Literal["kitti_step"]
+    root: Path
+
+
+class MapillaryVistasConfig(_Section):
+    """Mapillary Vistas with the 65 classes of version 1.2: a folder with `training` and `validation`."""
+
+    dataset: Literal["mapillary_vistas"]
+    root: Path
+
+
+class Bdd100kConfig(_Section):
+    """BDD100K panoptic segmentation: a folder with `images/10k` and `labels/pan_seg`."""
+
+    dataset: Literal["bdd100k"]
+    root: Path
 
 
 class ScenesConfig(_Section):
@@ -40,6 +82,17 @@ class ScenesConfig(_Section):
         if self.train_seed == self.val_seed:
             raise ValueError(f"val_seed must differ from train_seed, got {self.val_seed} for both")
         return self
+
+
+DataConfig = (
+    CityscapesConfig
+    | CocoPanopticConfig
+    | KittiStepConfig
+    | MapillaryVistasConfig
+    | Bdd100kConfig
+    | ScenesConfig
+)
+_DATA_CONFIGS: tuple[type[BaseModel], ...] = get_args(DataConfig)
 
 
 class AugmentationConfig(_Section):
@@ -201,8 +254,8 @@ class InferenceConfig(_Section):
 class RunConfig(_Section):
     """A complete run: what `configs/*.yaml` hold and every checkpoint carries."""
 
-    # null in an imported checkpoint whose data set cannot be read here yet.
-    data: Annotated[CityscapesConfig | ScenesConfig, Field(discriminator="dataset")] | None
+    # null in an imported checkpoint: it does not say where data are.
+    data: Annotated[DataConfig, Field(discriminator="dataset")] | None
     augmentation: AugmentationConfig
     targets: TargetsConfig = TargetsConfig()
     model: ModelConfig
@@ -217,9 +270,9 @@ def _field_names(location: Sequence[str | int], root: type[BaseModel]) -> list[s
     model: Any = root
     for step in location:
         if step == "data":
-            model = (CityscapesConfig, ScenesConfig)
-        elif isinstance(model, tuple):
-            model = CityscapesConfig if step == "cityscapes" else ScenesConfig
+            model = {get_args(m.model_fields["dataset"].annotation)[0]: m for m in _DATA_CONFIGS}
+        elif isinstance(model, dict):
+            model = model[step]
         else:
             field = model.model_fields.get(str(step))
             model = field.annotation if field is not None else None

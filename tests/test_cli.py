@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 
+import cv2
 import numpy as np
 import pytest
 
@@ -87,6 +88,83 @@ def test_check_data_says_what_is_wrong(tmp_path, capsys):
     assert "instanceIds" in capsys.readouterr().out
 
 
+OWN = """
+classes:
+  - {id: 1, name: floor, isthing: false}
+  - {id: 2, name: box, isthing: true}
+"""
+
+
+def _write_boxes(folder, names) -> None:
+    """Pictures of two boxes on a floor, each with its semantic map and its map of objects."""
+    for number, name in enumerate(names):
+        semantic = np.ones((64, 96), np.uint8)
+        objects = np.zeros((64, 96), np.uint8)
+        for i, x in enumerate((10, 50), 1):
+            objects[20 + number : 40, x : x + 20] = i
+        semantic[objects > 0] = 2
+        image = np.dstack([80 * semantic] * 3)
+        for kind, pixels in (("images", image), ("semantic", semantic), ("instances", objects)):
+            (folder / kind).mkdir(parents=True, exist_ok=True)
+            cv2.imwrite(str(folder / kind / f"{name}.png"), pixels)
+
+
+def test_from_masks_to_scores(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "classes.yaml").write_text(OWN)
+    for split, names in (("train", "abc"), ("val", "de")):
+        _write_boxes(tmp_path / split, names)
+        folders = [f"--{kind}={split}/{kind}" for kind in ("images", "semantic", "instances")]
+        assert main(["convert", "masks", *folders, "--classes=classes.yaml", f"--output={split}"]) == 0
+        check = ["check-data", f"{split}/panoptic.json", "--images", f"{split}/images"]
+        assert main([*check, "--preview", "pictures"]) == 0
+        assert f"wrote {len(names)} pictures to pictures" in capsys.readouterr().out
+    assert len(list((tmp_path / "pictures").glob("*.jpg"))) == 5
+
+    data = "{dataset: coco_panoptic"
+    for split in ("train", "val"):
+        data += f", {split}: {{images: {split}/images, annotations: {split}/panoptic.json}}"
+    (tmp_path / "run.yaml").write_text(
+        "\n".join(f"data: {data}}}" if line.startswith("data:") else line for line in CONFIG.splitlines())
+    )
+    assert main(["check-data", "run.yaml"]) == 0
+    assert main(["train", "--config", "run.yaml", "--output", "run"]) == 0
+    capsys.readouterr()
+    assert main(["evaluate", "--checkpoint", "run/last.safetensors", "--json"]) == 0
+    assert set(json.loads(capsys.readouterr().out)["per_class"]) == {"0", "1"}
+
+
+def test_check_data_of_a_class_table(tmp_path, capsys):
+    (tmp_path / "classes.yaml").write_text(OWN)
+    for file, pixels in (
+        ("leftImg8bit/train/hall/a_leftImg8bit.png", np.zeros((8, 9, 3), np.uint8)),
+        ("gtFine/train/hall/a_gtFine_instanceIds.png", np.ones((8, 9), np.uint16)),
+    ):
+        (tmp_path / file).parent.mkdir(parents=True)
+        cv2.imwrite(str(tmp_path / file), pixels)
+    arguments = ["check-data", str(tmp_path), "--classes", str(tmp_path / "classes.yaml")]
+    assert main([*arguments, "--preview", str(tmp_path / "pictures")]) == 0
+    output = capsys.readouterr().out
+    assert "do not occur: box" in output
+    assert "wrote 1 picture to" in output
+    assert [path.name for path in (tmp_path / "pictures").iterdir()] == ["train_a.jpg"]
+
+
+def test_train_refuses_splits_of_different_classes(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for split, names, table in (("train", "a", OWN), ("val", "b", OWN.replace("box", "crate"))):
+        (tmp_path / "classes.yaml").write_text(table)
+        _write_boxes(tmp_path / split, names)
+        folders = [f"--{kind}={split}/{kind}" for kind in ("images", "semantic", "instances")]
+        assert main(["convert", "masks", *folders, "--classes=classes.yaml", f"--output={split}"]) == 0
+    (tmp_path / "run.yaml").write_text(CONFIG)
+    data = "data={dataset: coco_panoptic"
+    for split in ("train", "val"):
+        data += f", {split}: {{images: {split}/images, annotations: {split}/panoptic.json}}"
+    assert main(["train", "--config", "run.yaml", "--output", "run", "--set", f"{data}}}"]) == 2
+    assert "training and validation data differ in their classes" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -95,6 +173,13 @@ def test_check_data_says_what_is_wrong(tmp_path, capsys):
         (["predict", "absent.png", "--output", "out"], "absent.png"),
         (["score", "--gt", "absent.json", "--pred", "absent.json"], "absent.json"),
         (["check-data", "absent"], "absent"),
+        (["check-data", "absent", "--pngs", "x"], "--pngs goes with a JSON, got the folder absent"),
+        (["check-data", "a.json", "--split", "val"], "--split goes with a folder, got the JSON a.json"),
+        (["check-data", "a.json"], "give the folder of the pictures of a.json with --images"),
+        (
+            ["convert", "coco", "--annotations=a.json", "--semantic=b", "--classes=c.yaml", "--output=d"],
+            "no class table at c.yaml",
+        ),
         (["evaluate", "--workers", "-1"], "workers must be at least 0, got -1"),
         (["predict", "frame.png", "--output", "out", "--scales", "0"], "scales must be positive"),
         (["bench", "postprocess", "--height", "1023"], "height is 1023"),

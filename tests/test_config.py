@@ -69,6 +69,24 @@ def test_mistakes_are_named(override, message):
         configuration.load(STREET, [override])
 
 
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ("{dataset: coco_panoptic, train: {images: a}}", r"data.train.annotations: Field required"),
+        (
+            "{dataset: coco_panoptic, train: {images: a, annotations: b, png: c}}",
+            "unknown key 'data.train.png'; the nearest known one is 'pngs'",
+        ),
+        ("{dataset: kitti_step, rot: a}", "unknown key 'data.rot'; the nearest known one is 'root'"),
+        ("{dataset: cityscapes, root: a, clases: b}", "unknown key 'data.clases'; .* 'classes'"),
+        ("{dataset: coco}", "data: .*'coco_panoptic'"),
+    ],
+)
+def test_mistakes_in_the_data_are_named(data, message):
+    with pytest.raises(ValueError, match=message):
+        configuration.load(STREET, [f"data={data}"])
+
+
 def test_files_that_are_no_configuration(tmp_path):
     path = tmp_path / "list.yaml"
     path.write_text("- 1\n")

@@ -7,13 +7,15 @@ A value of an instanceIds file is `label id * 1000 + n` for one countable object
 stuff, for a group of objects that were not told apart (a crowd region), and for what is not evaluated.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from panodeeplab.classes import CITYSCAPES, ClassTable
+from panodeeplab.data.class_table import read_class_table
+from panodeeplab.data.image import check_same_size, decode, read_image
 from panodeeplab.data.sample import Sample, Segment
 
 IMAGE_FOLDER = "leftImg8bit"
@@ -21,76 +23,111 @@ LABEL_FOLDER = "gtFine"
 IMAGE_SUFFIX = "_leftImg8bit.png"
 LABEL_SUFFIX = "_gtFine_instanceIds.png"
 
-# cityscapesScripts, helpers/labels.py: label ids 0..33; 24..33 have instances, caravan and trailer too.
-LABEL_COUNT = 34
-FIRST_INSTANCE_LABEL = 24
 INSTANCES_PER_LABEL = 1000
-
-_TRAIN_ID = {label_id: train_id for train_id, label_id in enumerate(CITYSCAPES.label_ids)}
-
-
-def official_ids() -> np.ndarray:
-    """(65536,) bool: whether a value of an instanceIds file is one that Cityscapes defines."""
-    known = np.zeros(1 << 16, bool)
-    known[:LABEL_COUNT] = True
-    known[FIRST_INSTANCE_LABEL * INSTANCES_PER_LABEL : LABEL_COUNT * INSTANCES_PER_LABEL] = True
-    return known
+_VALUES = 1 << 16
 
 
-_IDS = np.arange(1 << 16, dtype=np.int32)
-_LABELS = np.where(_IDS < INSTANCES_PER_LABEL, _IDS, _IDS // INSTANCES_PER_LABEL)
-# (65536,) bool: whether an id is a segment of one of the 19 classes.
-_EVALUATED = official_ids() & np.isin(_LABELS, CITYSCAPES.label_ids)
-# Objects of the other classes, caravans and trailers, stay apart from void: to the instance benchmark they
-# are not void, to all others they are.
-_KEPT_IDS = np.where(_EVALUATED | (official_ids() & (_IDS >= INSTANCES_PER_LABEL)), _IDS, 0)
+class InstanceIds:
+    """What the values of instanceIds files mean for one table of classes.
 
-
-def segment_of(segment_id: int) -> Segment:
-    """The segment that an official id of one of the 19 classes stands for.
-
-    A countable class with a bare label id (below 1000) is a crowd region.
-    """
-    label_id = segment_id if segment_id < INSTANCES_PER_LABEL else segment_id // INSTANCES_PER_LABEL
-    category_id = _TRAIN_ID[label_id]
-    crowd = category_id in CITYSCAPES.thing_ids and segment_id < INSTANCES_PER_LABEL
-    return Segment(id=segment_id, category_id=category_id, iscrowd=int(crowd))
-
-
-def count_segments(raw: np.ndarray) -> dict[int, int]:
-    """Pixels of each segment of an instanceIds map, ascending ids; void is left out.
+    Attributes:
+        classes: the table; its label ids are those of the files.
+        known: (65536,) bool, whether a value is one that the files may hold.
 
     Args:
-        raw: (H, W) uint16, as the file has it.
-    """
-    pixels = np.bincount(raw.ravel(), minlength=1 << 16)
-    return {int(i): int(pixels[i]) for i in np.flatnonzero(pixels) if _EVALUATED[i]}
-
-
-def _decode(path: Path, flags: int) -> np.ndarray:
-    # Not cv2.imread: it takes no path outside ASCII on Windows, and gives None for a missing file too.
-    data = np.fromfile(path, np.uint8)
-    if data.size == 0:
-        raise ValueError(f"{path} is empty")
-    try:
-        pixels = cv2.imdecode(data, flags)
-    except cv2.error as error:
-        raise ValueError(f"{path} cannot be decoded: {error.err}") from error
-    if pixels is None:
-        raise ValueError(f"{path} cannot be decoded: not an image, or cut short ({data.size} bytes)")
-    return pixels
-
-
-def read_image(path: Path) -> np.ndarray:
-    """Read a picture: (H, W, 3) uint8, RGB.
+        classes: the table.
+        other_labels: further label ids that the files may hold, which are void. 0 always is.
+        other_countable: those of them that also come as `label id * 1000 + n`.
 
     Raises:
-        ValueError: the file is damaged; the message names it.
-        OSError: the file cannot be opened.
+        ValueError: a label id that 16 bits cannot hold so; the message names it.
     """
-    # Labels know no EXIF orientation, so the image must not be turned by it either.
-    pixels = _decode(path, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
-    return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
+
+    def __init__(
+        self,
+        classes: ClassTable,
+        other_labels: Collection[int] = (),
+        other_countable: Collection[int] = (),
+    ) -> None:
+        things = set(classes.thing_ids)
+        for index, (name, label_id) in enumerate(zip(classes.names, classes.label_ids, strict=True)):
+            largest = _VALUES // INSTANCES_PER_LABEL - 1 if index in things else INSTANCES_PER_LABEL - 1
+            if not 1 <= label_id <= largest:
+                kind = "things" if index in things else "stuff"
+                raise ValueError(
+                    f"class {name!r} has id {label_id}; in 16-bit instanceIds files ids of {kind} lie in "
+                    f"1..{largest}"
+                )
+        for label_id in other_labels:
+            if not 0 <= label_id < _VALUES:
+                raise ValueError(f"other_labels has {label_id}, wanted 0..{_VALUES - 1}")
+        self.classes = classes
+        countable = {*(classes.label_ids[i] for i in things), *other_countable}
+        labels = {0, *classes.label_ids, *other_labels}
+        self.known = np.zeros(_VALUES, bool)
+        self.known[list(labels)] = True
+        for label_id in countable:
+            self.known[label_id * INSTANCES_PER_LABEL : (label_id + 1) * INSTANCES_PER_LABEL] = True
+        self.known_in_words = f"known are label ids {_ranges(labels)}" + (
+            f" and, for labels {_ranges(countable)}, label id * 1000 + 0..999" if countable else ""
+        )
+        self._category = {label_id: index for index, label_id in enumerate(classes.label_ids)}
+        ids = np.arange(_VALUES, dtype=np.int32)
+        label = np.where(ids < INSTANCES_PER_LABEL, ids, ids // INSTANCES_PER_LABEL)
+        self._is_segment = self.known & np.isin(label, classes.label_ids)
+        # Objects of other labels, caravans and trailers in Cityscapes, stay apart from void: to the instance
+        # benchmark they are not void, to all others they are.
+        stays = self._is_segment | (self.known & (ids >= INSTANCES_PER_LABEL))
+        self._kept = np.where(stays, ids, 0).astype(np.int32)
+
+    def segment_map(self, raw: np.ndarray) -> np.ndarray:
+        """(H, W) int32 ids of an (H, W) uint16 file: its values, and 0 where they are void.
+
+        An object of a label that is no class keeps its id, which `count_segments` does not have.
+        """
+        return self._kept[raw]
+
+    def segment_of(self, segment_id: int) -> Segment:
+        """The segment that an id of a class stands for; a bare label id of a thing is a crowd region."""
+        bare = segment_id < INSTANCES_PER_LABEL
+        category_id = self._category[segment_id if bare else segment_id // INSTANCES_PER_LABEL]
+        crowd = bare and category_id in self.classes.thing_ids
+        return Segment(id=segment_id, category_id=category_id, iscrowd=int(crowd))
+
+    def count_segments(self, raw: np.ndarray) -> dict[int, int]:
+        """Pixels of each segment of an (H, W) uint16 file, ascending ids; void is left out."""
+        pixels = np.bincount(raw.ravel(), minlength=_VALUES)
+        return {int(i): int(pixels[i]) for i in np.flatnonzero(pixels) if self._is_segment[i]}
+
+
+def _ranges(ids: Collection[int]) -> str:
+    """Numbers in words, as in 0..3, 7."""
+    runs: list[list[int]] = []
+    for i in sorted(ids):
+        if runs and runs[-1][1] == i - 1:
+            runs[-1][1] = i
+        else:
+            runs.append([i, i])
+    return ", ".join(f"{first}..{last}" if last > first else f"{first}" for first, last in runs)
+
+
+# cityscapesScripts, helpers/labels.py: label ids 0..33; 24..33 have instances, 29 and 30 too.
+OFFICIAL_IDS = InstanceIds(CITYSCAPES, other_labels=range(34), other_countable=(29, 30))
+
+
+def read_instance_id_table(path: str | Path) -> InstanceIds:
+    """What the values of instanceIds files mean by a YAML table of classes.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: what `read_class_table` refuses, or an id that instanceIds files cannot hold.
+    """
+    table = read_class_table(path)
+    countable = [i for i in table.ignore if 1 <= i < _VALUES // INSTANCES_PER_LABEL]
+    try:
+        return InstanceIds(table.classes, other_labels=table.ignore, other_countable=countable)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
 
 
 def read_instance_ids(path: Path) -> np.ndarray:
@@ -100,7 +137,7 @@ def read_instance_ids(path: Path) -> np.ndarray:
         ValueError: the file is damaged, or not of one channel of 16 bits; the message names it.
         OSError: the file cannot be opened.
     """
-    raw = _decode(path, cv2.IMREAD_UNCHANGED)
+    raw = decode(path, cv2.IMREAD_UNCHANGED)
     if raw.dtype != np.uint16 or raw.ndim != 2:
         channels = 1 if raw.ndim == 2 else raw.shape[2]
         raise ValueError(
@@ -171,24 +208,30 @@ def repeated_names(images: Iterable[Path]) -> list[tuple[Path, Path]]:
 
 
 class CityscapesDataset:
-    """One split of Cityscapes, in the order of the file names.
+    """One split of Cityscapes, or of data in its layout, in the order of the file names.
 
-    Segment ids are the official values, kept: `label id * 1000 + n` for an object, the label id for stuff and
-    for crowd regions (a countable class below 1000). Everything outside the 19 evaluated classes is void: 0,
-    or the id of a caravan or trailer, which `segments_info` does not list.
-    `category_id` is the train id, 0..18.
+    Segment ids are the values of the files, kept: `label id * 1000 + n` for an object, the label id for stuff
+    and for crowd regions (a countable class below 1000). Everything outside the classes is void: 0, or the id
+    of an object of another label, which `segments_info` does not list.
+    `category_id` is the contiguous class id: for Cityscapes the train id, 0..18.
+
+    Attributes:
+        classes: the classes of `instance_ids`.
 
     Args:
         root: folder that holds leftImg8bit and gtFine.
         split: train, val, test, or whatever folder the data has there.
+        instance_ids: what the values of the files mean; by default Cityscapes' 19 evaluated classes.
 
     Raises:
         ValueError: no such root or split, no image in it, or an image without ground truth.
     """
 
-    classes: ClassTable = CITYSCAPES
-
-    def __init__(self, root: str | Path, split: str = "train") -> None:
+    def __init__(
+        self, root: str | Path, split: str = "train", instance_ids: InstanceIds = OFFICIAL_IDS
+    ) -> None:
+        self.instance_ids = instance_ids
+        self.classes: ClassTable = instance_ids.classes
         self.root = Path(root)
         self.split = split
         find_splits(root)
@@ -221,10 +264,6 @@ class CityscapesDataset:
         image = read_image(path)
         label = label_path(self.root, path)
         raw = read_instance_ids(label)
-        if raw.shape != image.shape[:2]:
-            raise ValueError(
-                f"{label} is {raw.shape[0]} x {raw.shape[1]} pixels (H x W), "
-                f"its image {image.shape[0]} x {image.shape[1]}"
-            )
-        segments_info = [segment_of(i) for i in count_segments(raw)]
-        return Sample(image, _KEPT_IDS[raw], segments_info, image_id_of(path))
+        check_same_size(label, raw, image)
+        segments_info = [self.instance_ids.segment_of(i) for i in self.instance_ids.count_segments(raw)]
+        return Sample(image, self.instance_ids.segment_map(raw), segments_info, image_id_of(path))

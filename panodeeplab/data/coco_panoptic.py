@@ -4,15 +4,17 @@ Format: https://cocodataset.org/#format-data, "Panoptic Segmentation"; read and 
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 
-from panodeeplab.classes import ClassTable
+from panodeeplab.classes import COCO, ClassTable
+from panodeeplab.data.class_table import class_color
 from panodeeplab.data.png import decode_rgb_png
+from panodeeplab.data.sample import Segment
 from panodeeplab.files import replacing
 
 MAX_SEGMENT_ID = 2**24 - 1  # three bytes of an RGB pixel
@@ -231,6 +233,83 @@ def coco_categories(classes: ClassTable) -> list[dict[str, Any]]:
     ]
 
 
+def classes_of_categories(categories: Sequence[Mapping[str, Any]]) -> ClassTable:
+    """The class table of the `categories` of a COCO panoptic JSON, as `load_panoptic_json` checked them.
+
+    Contiguous ids follow the order of the category ids, whatever the order of the list, as in Detectron2 and
+    bowenc0221 for COCO. A category without "color" is given one. COCO's own 133 categories give `COCO`.
+    """
+    ordered = sorted(categories, key=lambda category: category["id"])
+    colors = [
+        tuple(category["color"]) if _is_color(category.get("color")) else class_color(index)
+        for index, category in enumerate(ordered)
+    ]
+    table = ClassTable(
+        name="coco_panoptic",
+        names=tuple(category["name"] for category in ordered),
+        colors=tuple(colors),
+        thing_ids=tuple(i for i, category in enumerate(ordered) if category["isthing"]),
+        label_ids=tuple(category["id"] for category in ordered),
+    )
+    same = all(getattr(table, key) == getattr(COCO, key) for key in ("names", "thing_ids", "label_ids"))
+    return COCO if same else table
+
+
+def _is_color(value: object) -> bool:
+    return (
+        isinstance(value, list)
+        and len(value) == 3
+        and all(isinstance(v, int) and 0 <= v <= 255 for v in value)
+    )
+
+
+def truth_to_annotation(
+    ids: np.ndarray,
+    segments_info: Sequence[Segment],
+    classes: ClassTable,
+    *,
+    image_id: int | str,
+    file_name: str,
+) -> tuple[np.ndarray, dict[str, Any]]:
+    """Turn a ground truth into the ids of its PNG and its JSON annotation; the segments keep their ids.
+
+    Args:
+        ids: (H, W) int32 segment ids; a value that `segments_info` does not list is void, and 0 in the file.
+        segments_info: id, contiguous category and crowd flag of each segment.
+        classes: of the categories.
+        image_id: of the image.
+        file_name: of the PNG, relative to the folder of PNGs.
+
+    Returns:
+        (H, W) int32 ids for `write_panoptic_png`, and the annotation: plain Python numbers, one entry per
+        segment that has a pixel, `bbox` as [x, y, width, height] in pixels.
+
+    Raises:
+        ValueError: `ids` is of another kind, or an id does not fit into the PNG.
+    """
+    if ids.ndim != 2 or ids.dtype != np.int32:
+        raise ValueError(f"ids must be (H, W) int32, got {ids.shape} {ids.dtype}")
+    info = {segment["id"]: segment for segment in segments_info}
+    for segment_id in info:
+        if not 1 <= segment_id <= MAX_SEGMENT_ID:
+            raise ValueError(
+                f"segments_info has id {segment_id}, wanted 1..{MAX_SEGMENT_ID}: 0 is void, and three "
+                "bytes hold no more"
+            )
+    ids = np.where(np.isin(ids, list(info)), ids, np.int32(0))
+    segments = [
+        {
+            "id": segment_id,
+            "category_id": int(classes.label_ids[info[segment_id]["category_id"]]),
+            "area": area,
+            "bbox": [x0, y0, x1 - x0, y1 - y0],
+            "iscrowd": int(info[segment_id]["iscrowd"]),
+        }
+        for segment_id, area, (y0, x0, y1, x1) in zip(*_measure_segments(ids), strict=True)
+    ]
+    return ids, {"image_id": image_id, "file_name": file_name, "segments_info": segments}
+
+
 def segments_to_annotation(
     panoptic: np.ndarray,
     classes: ClassTable,
@@ -319,7 +398,7 @@ def _measure_segments(ids: np.ndarray) -> tuple[list[int], list[int], list[list[
 
 
 class PanopticWriter:
-    """Writes predictions in COCO panoptic format: `{output_dir}/{name}/*.png` and `{output_dir}/{name}.json`.
+    """Writes COCO panoptic format: `{output_dir}/{name}/*.png` and `{output_dir}/{name}.json`.
 
     Use it as a context manager. A PNG is written by every `add`, the JSON when the block ends, also when it
     ends by an
@@ -327,7 +406,7 @@ class PanopticWriter:
 
     Args:
         output_dir: made if it does not exist.
-        classes: of the predictions.
+        classes: of the maps.
         name: of the JSON and of the folder of PNGs.
         label_divisor: of the panoptic ids.
         void_label: of pixels without a segment.
@@ -359,7 +438,7 @@ class PanopticWriter:
         image_file: str,
         scores: Mapping[int, float] | None = None,
     ) -> Path:
-        """Write the PNG of one image and keep its annotation for the JSON.
+        """Write the PNG of one predicted map and keep its annotation for the JSON.
 
         Args:
             panoptic: (H, W) int32 predicted panoptic map, see `segments_to_annotation`.
@@ -384,12 +463,42 @@ class PanopticWriter:
             label_divisor=self.label_divisor,
             void_label=self.void_label,
         )
+        return self._write(ids, annotation, image_file)
+
+    def add_truth(
+        self, ids: np.ndarray, segments_info: Sequence[Segment], *, image_id: int | str, image_file: str
+    ) -> Path:
+        """Write the PNG of one ground truth and keep its annotation for the JSON; segments keep their ids.
+
+        Args:
+            ids: (H, W) int32 segment ids, see `truth_to_annotation`.
+            segments_info: id, contiguous category and crowd flag of each segment.
+            image_id: of the image.
+            image_file: name of the picture, for the JSON's `images`; names the PNG.
+
+        Returns:
+            The path of the PNG.
+
+        Raises:
+            ValueError: an `image_id` that was added before, or a map that the format cannot hold.
+        """
+        if str(image_id) in self._images:
+            raise ValueError(f"image_id {image_id!r} was added before")
+        file_name = Path(image_file).with_suffix(".png").as_posix()
+        if Path(file_name).is_absolute() or ".." in Path(file_name).parts:
+            raise ValueError(f"image_file must be relative to its folder, without '..', got {image_file!r}")
+        ids, annotation = truth_to_annotation(
+            ids, segments_info, self.classes, image_id=image_id, file_name=file_name
+        )
+        return self._write(ids, annotation, image_file)
+
+    def _write(self, ids: np.ndarray, annotation: dict[str, Any], image_file: str) -> Path:
         path = self.png_dir / annotation["file_name"]
         path.parent.mkdir(parents=True, exist_ok=True)
         write_panoptic_png(path, ids)
         height, width = ids.shape
-        self._images[str(image_id)] = {
-            "id": image_id,
+        self._images[str(annotation["image_id"])] = {
+            "id": annotation["image_id"],
             "file_name": image_file,
             "height": height,
             "width": width,

@@ -1,12 +1,23 @@
 """The data sets that a run's configuration names."""
 
-from panodeeplab.config import CityscapesConfig, ScenesConfig
-from panodeeplab.data.cityscapes import CityscapesDataset
+from panodeeplab.config import (
+    Bdd100kConfig,
+    CityscapesConfig,
+    CocoPanopticConfig,
+    DataConfig,
+    KittiStepConfig,
+    MapillaryVistasConfig,
+)
+from panodeeplab.data.bdd100k import bdd100k
+from panodeeplab.data.cityscapes import OFFICIAL_IDS, CityscapesDataset, read_instance_id_table
+from panodeeplab.data.coco_dataset import CocoPanopticDataset
+from panodeeplab.data.kitti_step import kitti_step
+from panodeeplab.data.mapillary_vistas import mapillary_vistas
 from panodeeplab.data.sample import PanopticDataset
 from panodeeplab.data.scenes import StreetScenes
 
 
-def build_dataset(config: CityscapesConfig | ScenesConfig | None, split: str) -> PanopticDataset:
+def build_dataset(config: DataConfig | None, split: str) -> PanopticDataset:
     """The training or validation data.
 
     Args:
@@ -14,6 +25,7 @@ def build_dataset(config: CityscapesConfig | ScenesConfig | None, split: str) ->
         split: "train" or "val".
 
     Raises:
+        FileNotFoundError: a JSON or a class table is not there.
         ValueError: another split, no data set, or its folders are not where `config` says.
     """
     if config is None:
@@ -24,10 +36,23 @@ def build_dataset(config: CityscapesConfig | ScenesConfig | None, split: str) ->
     if split not in ("train", "val"):
         raise ValueError(f"split must be 'train' or 'val', got {split!r}")
     training = split == "train"
-    if isinstance(config, ScenesConfig):
-        return StreetScenes(
-            config.train_count if training else config.val_count,
-            size=config.image_size,
-            seed=config.train_seed if training else config.val_seed,
-        )
-    return CityscapesDataset(config.root, split=config.train_split if training else config.val_split)
+    match config:
+        case CityscapesConfig():
+            ids = read_instance_id_table(config.classes) if config.classes else OFFICIAL_IDS
+            name = config.train_split if training else config.val_split
+            return CityscapesDataset(config.root, name, ids)
+        case CocoPanopticConfig():
+            files = config.train if training else config.val
+            return CocoPanopticDataset(files.images, files.annotations, files.pngs)
+        case KittiStepConfig():
+            return kitti_step(config.root, split)
+        case MapillaryVistasConfig():
+            return mapillary_vistas(config.root, "training" if training else "validation")
+        case Bdd100kConfig():
+            return bdd100k(config.root, split)
+        case _:
+            return StreetScenes(
+                config.train_count if training else config.val_count,
+                size=config.image_size,
+                seed=config.train_seed if training else config.val_seed,
+            )

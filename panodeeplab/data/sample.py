@@ -34,6 +34,14 @@ class Sample(NamedTuple):
     image_id: str
 
 
+def distinct_ids(ids: np.ndarray) -> set[int]:
+    """The values of an (H, W) id map."""
+    # Segments are long runs along a row: only their first pixels need sorting.
+    flat = ids.ravel()
+    starts = np.flatnonzero(flat[1:] != flat[:-1]) + 1
+    return {int(flat[0]), *np.unique(flat[starts]).tolist()}
+
+
 class PanopticDataset(Protocol):
     """A data set by index, as training and evaluation read it.
 

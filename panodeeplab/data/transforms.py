@@ -10,7 +10,7 @@ import albumentations as A
 import cv2
 import numpy as np
 
-from panodeeplab.data.sample import Sample, Segment
+from panodeeplab.data.sample import Sample, Segment, distinct_ids
 
 # Mean color of ImageNet, RGB: what the normalization inside the network turns into zeros.
 MEAN_COLOR = (124, 116, 104)
@@ -35,16 +35,16 @@ def _resize_ids(ids: np.ndarray, height: int, width: int) -> np.ndarray:
     return cv2.resize(ids, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
 
 
-def _distinct(ids: np.ndarray) -> set[int]:
-    """The values of an id map. Segments are long runs along a row: only their first pixels need sorting."""
-    flat = ids.ravel()
-    starts = np.flatnonzero(flat[1:] != flat[:-1]) + 1
-    return {int(flat[0]), *np.unique(flat[starts]).tolist()}
-
-
 def _visible(segments_info: list[Segment], panoptic: np.ndarray) -> list[Segment]:
-    present = _distinct(panoptic)
+    present = distinct_ids(panoptic)
     return [segment for segment in segments_info if segment["id"] in present]
+
+
+def fitting_size(size: tuple[int, int], limit: tuple[int, int]) -> tuple[int, int]:
+    """The largest (height, width) of the aspect ratio of `size` that fits inside `limit`, in whole pixels."""
+    scale = min(full / length for full, length in zip(limit, size, strict=True))
+    height, width = (max(1, round(length * scale)) for length in size)
+    return height, width
 
 
 def _check_size(name: str, size: tuple[int, int]) -> tuple[int, int]:
@@ -82,7 +82,8 @@ class _ScaledCrop(A.DualTransform):
         steps = int((high - low) / _SCALE_STEP + 1e-6)
         factor = low + _SCALE_STEP * int(self.random_generator.integers(steps + 1))
         source, target = [], []
-        for length, full, crop in zip(shape, self.image_size or shape, self.crop_size, strict=True):
+        full_size = fitting_size(shape, self.image_size) if self.image_size else shape
+        for length, full, crop in zip(shape, full_size, self.crop_size, strict=True):
             per_pixel = factor * full / length
             scaled = max(1, round(length * per_pixel))
             if scaled >= crop:
@@ -125,8 +126,8 @@ class TrainTransform:
         flip: probability of mirroring left and right.
         color_jitter: brightness, contrast and saturation vary by up to this share, the hue by up to a fifth
             of it in turns; 0 leaves colors alone.
-        image_size: (height, width) that counts as scale 1; None: the size that each image has. Images are
-            resampled once, whatever the two sizes are.
+        image_size: (height, width) that an image fits into at scale 1, its aspect ratio kept; None: the size
+            that each image has. Images are resampled once, whatever the two sizes are.
 
     Raises:
         ValueError: an argument is out of its range.
@@ -176,12 +177,12 @@ class TrainTransform:
 
 
 class EvalTransform:
-    """Resize every image and its id map to one size.
+    """Resize every image and its id map, aspect ratio kept, to fit into a size.
 
     Segments too small to have a pixel left are dropped from `segments_info`.
 
     Args:
-        size: (height, width) in pixels; None leaves samples as they are.
+        size: (height, width) in pixels, one of which the result has; None leaves samples as they are.
 
     Raises:
         ValueError: `size` is not two whole numbers >= 1.
@@ -193,8 +194,11 @@ class EvalTransform:
     def __call__(self, sample: Sample) -> Sample:
         """Resize one sample; the sample itself is left as it is."""
         _check_sample(sample)
-        if self.size is None or self.size == sample.panoptic.shape:
+        if self.size is None:
             return sample
-        panoptic = _resize_ids(sample.panoptic, *self.size)
-        image = _resize_image(sample.image, *self.size)
+        size = fitting_size(sample.panoptic.shape, self.size)
+        if size == sample.panoptic.shape:
+            return sample
+        panoptic = _resize_ids(sample.panoptic, *size)
+        image = _resize_image(sample.image, *size)
         return Sample(image, panoptic, _visible(sample.segments_info, panoptic), sample.image_id)

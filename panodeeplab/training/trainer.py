@@ -104,6 +104,11 @@ def train(config: RunConfig, *, output: Path, resume: Resume = "no") -> Path:
     training_set = build_dataset(config.data, "train")
     validation_set = build_dataset(config.data, "val")
     classes = training_set.classes
+    if validation_set.classes != classes:
+        raise ValueError(
+            f"data: training and validation data differ in their classes, {len(classes)} and "
+            f"{len(validation_set.classes)} of them"
+        )
     goes_on = _open_output(output, config, resume)
 
     torch.manual_seed(config.training.seed)

@@ -1,5 +1,6 @@
-"""Writes small data sets in the layout of Cityscapes."""
+"""Writes small data sets in the layout of Cityscapes, and in COCO panoptic format."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -27,5 +28,43 @@ def write_pair(tmp_path: Path) -> Callable[..., tuple[Path, Path]]:
             file.parent.mkdir(parents=True, exist_ok=True)
             assert cv2.imwrite(str(file), pixels)
         return image_file, label_file
+
+    return write
+
+
+@pytest.fixture
+def write_coco(tmp_path: Path) -> Callable[..., Path]:
+    """write(maps, segments, categories, name) writes images, PNGs and JSON of COCO panoptic; gives the JSON.
+
+    `maps` are (H, W) ids by image id, `segments` lists of the JSON's segments by image id.
+    """
+
+    def write(
+        maps: dict[int | str, np.ndarray],
+        segments: dict[int | str, list[dict]],
+        categories: list[dict],
+        name: str = "panoptic_val",
+    ) -> Path:
+        path = tmp_path / "annotations" / f"{name}.json"
+        (tmp_path / "annotations" / name).mkdir(parents=True, exist_ok=True)
+        (tmp_path / "images").mkdir(exist_ok=True)
+        content = {"images": [], "annotations": [], "categories": categories}
+        for image_id, ids in maps.items():
+            bgr = np.stack([ids >> 16, ids >> 8 & 255, ids & 255], -1).astype(np.uint8)
+            image = np.random.default_rng(0).integers(0, 256, (*ids.shape, 3), np.uint8)
+            assert cv2.imwrite(str(path.with_suffix("") / f"{image_id}.png"), bgr)
+            assert cv2.imwrite(str(tmp_path / "images" / f"{image_id}.png"), image)
+            height, width = ids.shape
+            image_entry = {"id": image_id, "file_name": f"{image_id}.png", "height": height, "width": width}
+            content["images"].append(image_entry)
+            content["annotations"].append(
+                {
+                    "image_id": image_id,
+                    "file_name": f"{image_id}.png",
+                    "segments_info": segments[image_id],
+                }
+            )
+        path.write_text(json.dumps(content))
+        return path
 
     return write

@@ -97,7 +97,9 @@ def test_both_files_of_a_pair_wrong(tmp_path, good):
 
 def test_sizes_differ(tmp_path, good):
     cv2.imwrite(str(good[0]), np.zeros((20, 10, 3), np.uint8))
-    assert _only_error(tmp_path, LABEL_B) == "10 x 20 pixels (H x W), its image 20 x 10"
+    assert _only_error(tmp_path, LABEL_B) == (
+        "10 x 20 pixels (H x W), its image 20 x 10; images are read as stored, not turned by EXIF"
+    )
 
 
 def test_label_of_other_type(tmp_path, good):

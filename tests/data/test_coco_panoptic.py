@@ -201,6 +201,33 @@ def test_written_results_load_as_in_panopticapi(tmp_path):
     assert written == load_panoptic_json(tmp_path / "new/folder/panoptic.json", prediction=True) == content
 
 
+def test_written_ground_truth_loads_as_in_panopticapi(tmp_path):
+    ids = np.zeros((6, 9), np.int32)
+    ids[3:] = 70_000
+    ids[0:2, 1:4] = 5
+    ids[0:2, 6:8] = 300
+    ids[2, 0] = 9
+    segments = [
+        {"id": 300, "category_id": 13, "iscrowd": 0},
+        {"id": 5, "category_id": 11, "iscrowd": 1},
+        {"id": 70_000, "category_id": 0, "iscrowd": 0},
+        {"id": 8, "category_id": 1, "iscrowd": 0},
+    ]
+    with PanopticWriter(tmp_path, CITYSCAPES, name="truth") as writer:
+        path = writer.add_truth(ids, segments, image_id=3, image_file="bonn/c.jpg")
+    assert path == tmp_path / "truth" / "bonn" / "c.png"
+    content, _, maps = read_as_panopticapi_does(tmp_path / "truth.json")
+    written, listed = maps[3]
+    # What is not listed is void, and what has no pixel is not listed.
+    np.testing.assert_array_equal(written, np.where(ids == 9, 0, ids))
+    assert {i: (s["category_id"], s["iscrowd"]) for i, s in listed.items()} == {
+        300: (26, 0),
+        5: (24, 1),
+        70_000: (7, 0),
+    }
+    assert content["images"] == [{"id": 3, "file_name": "bonn/c.jpg", "height": 6, "width": 9}]
+
+
 @given(
     npst.arrays(
         np.int32,

@@ -224,8 +224,20 @@ def test_any_size(shape, crop_size):
 def test_image_size_is_what_scale_one_means():
     noise = _rng(0).integers(0, 256, (80, 120, 3), np.uint8)
     source = _blocks(80, 120)._replace(image=noise)
-    at_once = TrainTransform((40, 50), scale=(1, 1), flip=0, image_size=(40, 50))(source, _rng(0))
-    assert _equal(at_once, EvalTransform((40, 50))(source))
+    at_once = TrainTransform((40, 60), scale=(1, 1), flip=0, image_size=(40, 60))(source, _rng(0))
+    assert _equal(at_once, EvalTransform((40, 60))(source))
+
+
+@pytest.mark.parametrize(
+    ("shape", "limit", "size"),
+    [((80, 120), (40, 50), (33, 50)), ((120, 80), (60, 90), (60, 40)), ((30, 40), (96, 96), (72, 96))],
+)
+def test_images_fit_into_their_size_undistorted(shape, limit, size):
+    source = _blocks(*shape)
+    assert EvalTransform(limit)(source).panoptic.shape == size
+    padded = TrainTransform((200, 200), scale=(1, 1), flip=0, image_size=limit)(source, _rng(0))
+    rows, columns = np.nonzero(padded.panoptic)
+    assert (np.ptp(rows) + 1, np.ptp(columns) + 1) == size
 
 
 def test_eval_transform_resizes():
@@ -235,9 +247,9 @@ def test_eval_transform_resizes():
     np.testing.assert_array_equal(sample.image, _blocks(48, 80, 8).image)
     assert sample.segments_info == source.segments_info
     assert sample.image_id == "blocks"
-    tiny = EvalTransform((2, 3))(source)
+    tiny = EvalTransform((3, 5))(source)
     assert [s["id"] for s in tiny.segments_info] == np.unique(tiny.panoptic).tolist()
-    assert len(tiny.segments_info) == 6
+    assert len(tiny.segments_info) == 15
 
 
 @pytest.mark.parametrize("size", [None, (96, 160)])

@@ -1,0 +1,18 @@
+"""Says what is wrong with a data set, file by file, counts what is in it, and draws its first samples."""
+
+from panodeeplab.data.check.cityscapes import check_cityscapes
+from panodeeplab.data.check.coco_panoptic import check_coco_panoptic
+from panodeeplab.data.check.preview import write_previews
+from panodeeplab.data.check.report import Report, format_report, number
+from panodeeplab.data.check.run import check_run, dataset_of_run
+
+__all__ = [
+    "Report",
+    "check_cityscapes",
+    "check_coco_panoptic",
+    "check_run",
+    "dataset_of_run",
+    "format_report",
+    "number",
+    "write_previews",
+]
