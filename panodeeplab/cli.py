@@ -102,29 +102,62 @@ def _train(args: argparse.Namespace) -> int:
 
 def _evaluate(args: argparse.Namespace) -> int:
     from panodeeplab import config as configuration
+    from panodeeplab.classes import CITYSCAPES
     from panodeeplab.data.datasets import build_dataset
     from panodeeplab.evaluation.evaluate import evaluate
-    from panodeeplab.evaluation.panoptic_quality import PanopticQuality
-    from panodeeplab.evaluation.score import format_table
+    from panodeeplab.evaluation.tables import format_evaluation
+    from panodeeplab.files import replacing
     from panodeeplab.inference.predictor import Predictor
+    from panodeeplab.inference.results import CityscapesWriter, CocoWriter
     from panodeeplab.model import load_checkpoint
 
     checkpoint = load_checkpoint(args.checkpoint)
-    config = configuration.override(checkpoint.config, args.set)
+    if args.config is None:
+        config = configuration.override(checkpoint.config, args.set)
+    else:
+        config = configuration.load(args.config, args.set)
     dataset = build_dataset(config.data, args.split)
+    if dataset.classes.label_ids != checkpoint.classes.label_ids:
+        raise ValueError(
+            f"checkpoint has the {len(checkpoint.classes)} classes of {checkpoint.classes.name!r}, "
+            f"the data the {len(dataset.classes)} of {dataset.classes.name!r}"
+        )
     predictor = Predictor(
         checkpoint.model,
         checkpoint.classes,
         config=config.postprocess,
         size=config.inference.input_size,
         device=args.device,
+        scales=config.inference.scales,
+        flip=config.inference.flip,
+        class_map=True,
     )
-    result = evaluate(lambda image: predictor(image).panoptic, dataset)
+    divisor = config.postprocess.label_divisor
+    official = dataset.classes.label_ids == CITYSCAPES.label_ids
+    ap = args.ap or ("cityscapes" if official else "none")
+    options = {
+        "label_divisor": divisor,
+        "ap": None if ap == "none" else ap,
+        "workers": config.training.workers if args.workers is None else args.workers,
+    }
+    if args.output is None:
+        result = evaluate(predictor, dataset, **options)
+    else:
+        if args.format == "cityscapes":
+            writer = CityscapesWriter(args.output, predictor.classes, split=args.split, label_divisor=divisor)
+        else:
+            writer = CocoWriter(args.output, predictor.classes, label_divisor=divisor)
+        with writer:
+            result = evaluate(
+                predictor, dataset, write=lambda name, seen: writer.add(seen, image_id=name), **options
+            )
+        with replacing(args.output / "scores.json") as temporary:
+            temporary.write_text(json.dumps(result, indent=1))
     if args.json:
         print(json.dumps(result, indent=1))
     else:
-        print(format_table(result, PanopticQuality(dataset.classes).categories))
-        print(f"mIoU {100 * result['semantic']['miou']:.1f} on {len(dataset)} images of {args.split}")
+        print(f"{len(dataset)} images of {args.split}")
+        print(format_evaluation(result, dataset.classes))
     return 0
 
 
@@ -161,7 +194,15 @@ def _import_checkpoint(args: argparse.Namespace) -> int:
 def _predict(args: argparse.Namespace) -> int:
     from panodeeplab.inference.predict import predict_files
 
-    return predict_files(args.source, checkpoint=args.checkpoint, output=args.output, device=args.device)
+    return predict_files(
+        args.source,
+        checkpoint=args.checkpoint,
+        output=args.output,
+        device=args.device,
+        format=args.format,
+        scales=args.scales,
+        flip=args.flip,
+    )
 
 
 def _demo(args: argparse.Namespace) -> int:
@@ -213,6 +254,12 @@ def _parser() -> argparse.ArgumentParser:
         "help": "change a setting of the run, as in training.learning_rate=1e-3; may be given several times",
     }
 
+    result_format = {
+        "choices": ["coco", "cityscapes"],
+        "default": "coco",
+        "help": "COCO panoptic files, or the folders for Cityscapes' server (default: %(default)s)",
+    }
+
     sub = command("demo", _demo, "Run the bundled model on the bundled clip and draw what it sees.")
     sub.add_argument("--output", type=Path, default=Path("demo_output"), help="folder (default: %(default)s)")
 
@@ -223,6 +270,19 @@ def _parser() -> argparse.ArgumentParser:
     )
     sub.add_argument("--output", type=Path, required=True, help="folder")
     sub.add_argument("--device", default="cpu", help="torch device (default: %(default)s)")
+    sub.add_argument("--format", **result_format)
+    sub.add_argument(
+        "--scales",
+        type=float,
+        nargs="+",
+        metavar="SCALE",
+        help="average predictions at these sizes, relative to the trained one (default: as configured)",
+    )
+    sub.add_argument(
+        "--flip",
+        action=argparse.BooleanOptionalAction,
+        help="average with the mirrored image's predictions (default: as configured)",
+    )
 
     sub = command(
         "import-checkpoint",
@@ -254,13 +314,22 @@ def _parser() -> argparse.ArgumentParser:
         help="go on with the run in --output; auto: if there is one",
     )
 
-    sub = command("evaluate", _evaluate, "Panoptic quality and mIoU of a checkpoint on its data set.")
+    sub = command("evaluate", _evaluate, "Panoptic quality, IoU and AP of a checkpoint on a data set.")
+    sub.add_argument("--config", type=Path, help="YAML file of a run (default: the one in the checkpoint)")
     sub.add_argument(
         "--checkpoint", default="street-tiny", help="file, or a bundled model (default: %(default)s)"
     )
     sub.add_argument("--split", choices=["train", "val"], default="val")
     sub.add_argument("--set", **override)
     sub.add_argument("--device", default="cpu", help="torch device (default: %(default)s)")
+    sub.add_argument(
+        "--ap",
+        choices=["cityscapes", "coco", "none"],
+        help="AP of instances, as which benchmark (default: cityscapes for its classes, none for others)",
+    )
+    sub.add_argument("--workers", type=int, help="processes that read images (default: as configured)")
+    sub.add_argument("--output", type=Path, help="folder for the predictions and the scores as JSON")
+    sub.add_argument("--format", **result_format)
     sub.add_argument("--json", action="store_true", help="print JSON")
 
     sub = command("score", _score, "Panoptic quality of any system's results in COCO panoptic format.")

@@ -237,6 +237,8 @@ class PostprocessConfig(_Section):
     class_aware_votes: bool = False
     stuff_area: int = Field(2048, ge=0)
     label_divisor: int = Field(1000, ge=1)
+    # Score of an instance: the mean probability of its class, the height of its center, or both multiplied.
+    instance_score: Literal["semantic", "center", "product"] = "product"
 
 
 class InferenceConfig(_Section):
@@ -244,6 +246,9 @@ class InferenceConfig(_Section):
 
     # (H, W) that images are scaled to fit into, and that augmentation.scale refers to; null: their own size.
     input_size: Size | None = None
+    # Test-time augmentation: predictions at these sizes, relative to input_size, and mirrored, are averaged.
+    scales: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1)] = (1.0,)
+    flip: bool = False
 
 
 class RunConfig(_Section):

@@ -31,7 +31,8 @@ class PanopticSegment:
         category: name of the class.
         is_thing: whether it is one countable object; stuff is one segment per class.
         score: 0..1. The mean probability that the network gives the class over the segment's pixels, for a
-            thing multiplied by the height of its center in the heatmap or by `support`, whichever is larger.
+            thing multiplied by the height of its center in the heatmap or by `support`, whichever is larger;
+            or one of the two, as `PostprocessConfig.instance_score` says.
         area: pixels of the map with this id.
         box: (y0, x0, y1, x1) in pixels, y1 and x1 exclusive.
         center: (y, x) of the center in pixels, None for stuff. It may lie outside the mask.
@@ -62,6 +63,9 @@ class PanopticResult:
         label_divisor: of the ids.
         image: (H, W, 3) uint8, RGB, the image that was given; no copy.
         timings_ms: milliseconds that the image took, by stage.
+        class_map: (H, W) int32, the class of largest probability at each pixel, which semantic benchmarks
+            score; unlike `semantic` it knows no instances, no stuff that is too small and no void. None if it
+            was not asked for.
     """
 
     panoptic: np.ndarray
@@ -70,6 +74,7 @@ class PanopticResult:
     label_divisor: int = 1000
     image: np.ndarray | None = None
     timings_ms: dict[str, float] = field(default_factory=dict)
+    class_map: np.ndarray | None = None
 
     @property
     def semantic(self) -> np.ndarray:
@@ -116,6 +121,8 @@ def postprocess(
     output_size: tuple[int, int] | None = None,
     classes: ClassTable,
     config: PostprocessConfig,
+    stride: int = STRIDE,
+    class_map: bool = False,
     align_corners: bool = False,
 ) -> list[PanopticResult]:
     """Panoptic results of a batch, at the size of the images even if the network saw them at another.
@@ -125,11 +132,13 @@ def postprocess(
     `config` are in pixels of the network's input, where they were chosen, and are stretched alike.
 
     Args:
-        predictions: outputs of the network at stride 4.
+        predictions: outputs of the network.
         input_size: (H, W) of the images that the network was given.
         output_size: (H, W) of the maps to make; by default `input_size`.
         classes: of the semantic channels.
         config: thresholds and sizes.
+        stride: pixels of the input in a cell of the predictions.
+        class_map: whether the results have one.
         align_corners: of the network, see `panodeeplab.model.PanopticDeepLab`: whether the corners of its
             grid lie on the middles of corner pixels.
 
@@ -147,20 +156,20 @@ def postprocess(
     channels, *grid = predictions.semantic.shape[1:]
     if channels != len(classes):
         raise ValueError(f"classes has {len(classes)} classes, predictions.semantic has {channels} channels")
-    less = STRIDE - 1 if align_corners else 0
-    if any(cells * STRIDE - less < pixels for cells, pixels in zip(grid, input_size, strict=True)):
+    less = stride - 1 if align_corners else 0
+    if any(cells * stride - less < pixels for cells, pixels in zip(grid, input_size, strict=True)):
         raise ValueError(f"predictions of {tuple(grid)} cells do not cover input_size {input_size}")
     ratio_y, ratio_x = (output / given for output, given in zip(output_size, input_size, strict=True))
-    # A cell of the network's grid covers STRIDE * ratio pixels of the output. The op takes whole strides; the
+    # A cell of the network's grid covers stride * ratio pixels of the output. The op takes whole strides; the
     # rest, a factor in [1, 2), is interpolated. An integer ratio leaves no rest, and a small one loses no
     # cell.
-    stride = min(max(1, math.floor(STRIDE * min(ratio_y, ratio_x))), _MAX_STRIDE)
-    factors = (STRIDE * ratio_y / stride, STRIDE * ratio_x / stride)
-    size = (-(-output_size[0] // stride), -(-output_size[1] // stride))
+    op_stride = min(max(1, math.floor(stride * min(ratio_y, ratio_x))), _MAX_STRIDE)
+    factors = (stride * ratio_y / op_stride, stride * ratio_x / op_stride)
+    size = (-(-output_size[0] // op_stride), -(-output_size[1] // op_stride))
     if align_corners and output_size != input_size:
         # Pixels of the image lie in the middle of squares when it is scaled, so that its corner pixels do not
         # stay in the corners: on to a grid for which that holds too.
-        predictions = _on_edges(predictions, factors, size)
+        predictions = _on_edges(predictions, stride, factors, size)
         align_corners = False
     elif not align_corners:
         predictions = _stretch(predictions, factors, size)
@@ -168,7 +177,7 @@ def postprocess(
         predictions.semantic,
         predictions.center,
         predictions.offset,
-        stride=stride,
+        stride=op_stride,
         align_corners=align_corners,
         output_size=output_size,
         thing_ids=classes.thing_ids,
@@ -184,17 +193,35 @@ def postprocess(
         semantic_probability=True,
     )
     output = ops.PanopticOutput(*(value.cpu() for value in output))
+    class_maps = [None] * len(output.panoptic)
+    if class_map:
+        class_maps = _class_maps(predictions, op_stride, align_corners, output_size)
     return [
         PanopticResult(
             panoptic=output.panoptic[n].numpy(),
-            segments=_segments(
-                ops.PanopticOutput(*(value[n] for value in output)), classes, config.label_divisor
-            ),
+            segments=_segments(ops.PanopticOutput(*(value[n] for value in output)), classes, config),
             classes=classes,
             label_divisor=config.label_divisor,
+            class_map=class_maps[n],
         )
         for n in range(len(output.panoptic))
     ]
+
+
+def _class_maps(
+    predictions: Predictions, stride: int, align_corners: bool, output_size: tuple[int, int]
+) -> list[np.ndarray]:
+    """The class of each pixel: the op finds it where nothing is a thing and no area too small."""
+    output = ops.panoptic_segmentation(
+        *predictions,
+        stride=stride,
+        align_corners=align_corners,
+        output_size=output_size,
+        thing_ids=(),
+        stuff_area=0,
+        label_divisor=1,
+    )
+    return list(output.panoptic.cpu().numpy())
 
 
 def _stretch(predictions: Predictions, factors: tuple[float, float], size: tuple[int, int]) -> Predictions:
@@ -223,14 +250,16 @@ def _stretch(predictions: Predictions, factors: tuple[float, float], size: tuple
     )
 
 
-def _on_edges(predictions: Predictions, factors: tuple[float, float], size: tuple[int, int]) -> Predictions:
+def _on_edges(
+    predictions: Predictions, stride: int, factors: tuple[float, float], size: tuple[int, int]
+) -> Predictions:
     """Interpolate maps with aligned corners onto a grid of `size` cells, finer by `factors`, (y, x), whose
     cells are squares of the image: the first begins at its edge."""
     axes = []
     for cells, factor, have in zip(size, factors, predictions.semantic.shape[-2:], strict=True):
         middle = torch.arange(cells, dtype=torch.float32, device=predictions.semantic.device) + 0.5
         # In cells of the given grid, whose first has its middle on the middle of the first pixel.
-        position = middle / factor - 0.5 / STRIDE
+        position = middle / factor - 0.5 / stride
         axes.append(2 * position / max(have - 1, 1) - 1)
     y, x = torch.meshgrid(*axes, indexing="ij")
     places = torch.stack((x, y), dim=-1)[None]
@@ -253,7 +282,7 @@ def _scaled_kernel(kernel: int, ratio: float) -> int:
 
 
 def _segments(
-    output: ops.PanopticOutput, classes: ClassTable, label_divisor: int
+    output: ops.PanopticOutput, classes: ClassTable, config: PostprocessConfig
 ) -> tuple[PanopticSegment, ...]:
     """Segments of one image, from the rows of the op's output."""
     count = int(output.num_segments)
@@ -269,17 +298,20 @@ def _segments(
     center_votes = output.center_votes.tolist()
     segments = []
     for segment_id, area, box, center, probability in rows:
-        category = segment_id // label_divisor
+        category = segment_id // config.label_divisor
         is_thing = category in classes.thing_ids
         support = min(center_votes[center] / area, 1.0) if is_thing else 0.0
-        height = min(max(center_scores[center], support), 1.0) if is_thing else 1.0
+        score = min(probability, 1.0)
+        if is_thing and config.instance_score != "semantic":
+            height = min(max(center_scores[center], support), 1.0)
+            score = height if config.instance_score == "center" else score * height
         segments.append(
             PanopticSegment(
                 id=segment_id,
                 category_id=category,
                 category=classes.names[category],
                 is_thing=is_thing,
-                score=min(probability, 1.0) * height,
+                score=score,
                 area=area,
                 box=tuple(box),
                 center=tuple(centers[center]) if is_thing else None,

@@ -36,6 +36,18 @@ def test_from_generated_streets_to_scores(tmp_path, monkeypatch, capsys):
     result = json.loads(output[output.index("{") :])
     assert {"All", "Things", "Stuff", "per_class", "counts", "semantic"} <= result.keys()
 
+    # The predictions that were kept have the scores that were printed, and so has another configuration.
+    arguments = ["evaluate", "--config", "run.yaml", "--checkpoint", "run/last.safetensors"]
+    assert main([*arguments, "--output", "kept", "--ap", "coco", "--workers", "1", "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed == json.loads((tmp_path / "kept/scores.json").read_text())
+    assert {"ap", "ap50", "ap75", "per_class"} <= printed["instances"].keys()
+    assert len(json.loads((tmp_path / "kept/panoptic.json").read_text())["annotations"]) == 3
+    assert main(arguments) == 0
+    printed = capsys.readouterr().out
+    assert "3 images of val" in printed
+    assert "iIoU     AP   AP50" in printed
+
     images = "streets/leftImg8bit/val"
     assert main(["predict", images, "--checkpoint", "run/last.safetensors", "--output", "out"]) == 0
     predicted = json.loads((tmp_path / "out" / "panoptic.json").read_text())
@@ -171,6 +183,8 @@ def test_train_refuses_splits_of_different_classes(tmp_path, monkeypatch, capsys
             ["convert", "coco", "--annotations=a.json", "--semantic=b", "--classes=c.yaml", "--output=d"],
             "no class table at c.yaml",
         ),
+        (["evaluate", "--workers", "-1"], "workers must be at least 0, got -1"),
+        (["predict", "frame.png", "--output", "out", "--scales", "0"], "scales must be positive"),
         (["bench", "postprocess", "--height", "1023"], "height is 1023"),
         (["bench", "postprocess", "--threads", "0"], "threads is 0"),
         (
@@ -184,6 +198,7 @@ def test_train_refuses_splits_of_different_classes(tmp_path, monkeypatch, capsys
 )
 def test_mistakes_end_in_one_line_and_status_2(tmp_path, monkeypatch, capsys, arguments, message):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "frame.png").touch()
     assert main(arguments) == 2
     error = capsys.readouterr().err.strip().splitlines()
     assert len(error) == 1

@@ -137,6 +137,53 @@ def test_score_is_class_probability_times_height_of_the_center():
     assert run(too_high)[0].segments[2].score == pytest.approx(1.0, abs=0.02)
 
 
+def test_score_can_be_one_of_its_factors():
+    predictions, _ = perfect_predictions(GRID, THINGS, logit=3.0)
+    product, semantic, center = (
+        [
+            s.score
+            for s in run(predictions, config=CONFIG.model_copy(update={"instance_score": kind}))[0].segments
+        ]
+        for kind in ("product", "semantic", "center")
+    )
+    assert semantic[2:] != center[2:]
+    assert product[2:] == pytest.approx(np.multiply(semantic[2:], center[2:]))
+    assert product[:2] == semantic[:2] == center[:2]  # stuff has no center
+
+
+@pytest.mark.parametrize("output_size", [INPUT_SIZE, (131, 187)])
+def test_class_map_is_the_best_class_of_every_pixel(output_size):
+    predictions, _ = perfect_predictions(GRID, THINGS)
+    large = CONFIG.model_copy(update={"stuff_area": 10**6})
+    result = postprocess(
+        predictions,
+        input_size=INPUT_SIZE,
+        output_size=output_size,
+        classes=CITYSCAPES,
+        config=large,
+        class_map=True,
+    )[0]
+    assert result.class_map.dtype == np.int32
+    assert result.class_map.shape == output_size
+    things = np.isin(result.class_map, CITYSCAPES.thing_ids)
+    # Where the panoptic map says something, it says the same; stuff that it dropped has a class here.
+    assert (result.class_map[things] == result.semantic[things]).mean() > 0.97
+    assert (result.semantic[~things] == -1).all()
+    assert set(np.unique(result.class_map[~things])) == {ROAD, SKY}
+    assert run(predictions)[0].class_map is None
+
+
+def test_predictions_of_another_stride():
+    predictions, cells = perfect_predictions(GRID, THINGS)
+    for stride, size in ((1, GRID), (8, (192, 320))):
+        result = postprocess(predictions, input_size=size, classes=CITYSCAPES, config=CONFIG, stride=stride)[
+            0
+        ]
+        check_in_place(result.panoptic, cells, stride)
+    with pytest.raises(ValueError, match="do not cover"):
+        postprocess(predictions, input_size=(25, 40), classes=CITYSCAPES, config=CONFIG, stride=1)
+
+
 @pytest.mark.parametrize(
     "output_size",
     [(192, 320), (288, 480), (48, 80), (24, 40), (144, 240), (131, 219), (97, 161), (90, 150), (96, 220)],

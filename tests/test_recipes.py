@@ -1,4 +1,4 @@
-"""The published recipes in configs/: each is the model it names, and trains as a restatement of it does."""
+"""The published recipes in configs/: each is the model that it names, and trains as its formulas say."""
 
 import re
 from pathlib import Path

@@ -13,6 +13,7 @@ import numpy as np
 
 from panodeeplab.classes import COCO, ClassTable
 from panodeeplab.data.class_table import class_color
+from panodeeplab.data.png import decode_rgb_png
 from panodeeplab.data.sample import Segment
 from panodeeplab.files import replacing
 
@@ -77,6 +78,9 @@ def read_panoptic_png(path: str | Path) -> np.ndarray:
         encoded = np.fromfile(path, dtype=np.uint8)
     except FileNotFoundError:
         raise FileNotFoundError(f"no panoptic PNG at {path}") from None
+    rgb = decode_rgb_png(encoded)
+    if rgb is not None:
+        return _ids_of(cv2.cvtColor(rgb, cv2.COLOR_RGB2RGBA))
     bgr = cv2.imdecode(encoded, cv2.IMREAD_UNCHANGED) if encoded.size else None
     if bgr is None:
         raise ValueError(f"{path} is not a readable picture")
@@ -85,7 +89,14 @@ def read_panoptic_png(path: str | Path) -> np.ndarray:
         raise ValueError(
             f"{path} must be an RGB PNG with 8 bits a channel, got {channels} channel(s) of {bgr.dtype}"
         )
-    return rgb2id(bgr[..., 2::-1])
+    return _ids_of(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGBA if bgr.shape[2] == 3 else cv2.COLOR_BGRA2RGBA))
+
+
+def _ids_of(rgba: np.ndarray) -> np.ndarray:
+    """`rgb2id` of a contiguous picture whose fourth channel says nothing, in place: one pass, not five."""
+    ids = rgba.view("<i4")[..., 0]
+    ids &= MAX_SEGMENT_ID
+    return ids.astype(np.int32, copy=False)
 
 
 def write_panoptic_png(path: str | Path, ids: np.ndarray) -> None:

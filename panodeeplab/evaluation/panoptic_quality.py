@@ -86,8 +86,8 @@ def match_segments(
         The counts of this image.
     """
     num_true, num_predicted = len(truth.ids), len(prediction.ids)
-    t = _positions(truth.ids, pairs[:, 0])
-    p = _positions(prediction.ids, pairs[:, 1])
+    t = positions(truth.ids, pairs[:, 0])
+    p = positions(prediction.ids, pairs[:, 1])
     # Void has the position behind the last segment. Sums of pixel counts are exact in float64.
     true_area = np.bincount(t, counts, num_true + 1)
     predicted_area = np.bincount(p, counts, num_predicted + 1)[:-1]
@@ -119,7 +119,7 @@ def match_segments(
     )
 
 
-def _positions(ids: np.ndarray, values: np.ndarray) -> np.ndarray:
+def positions(ids: np.ndarray, values: np.ndarray) -> np.ndarray:
     """Index in `ids` of each value, len(ids) where it is not there."""
     if len(ids) == 0:
         return np.zeros(len(values), np.intp)
@@ -214,39 +214,17 @@ class PanopticQuality:
                 target segment with id 0, the id of another, an unknown class, or `iscrowd` other than 0 and
                 1.
         """
-        prediction, target = _as_map(prediction, "prediction"), _as_map(target, "target")
+        prediction, target = as_map(prediction, "prediction"), as_map(target, "target")
         if prediction.shape != target.shape:
             raise ValueError(
                 "prediction and target must have one shape, "
                 f"got {tuple(prediction.shape)} and {tuple(target.shape)}"
             )
-        truth = self._truth_segments(segments_info)
+        truth = truth_segments(segments_info, len(self.classes))
         pairs, counts = (result.numpy() for result in pair_counts(target, prediction))
         self._counts += match_segments(
             pairs, counts, truth, self._predicted_segments(pairs), len(self.classes)
         )
-
-    def _truth_segments(self, segments_info: Sequence[Segment]) -> TruthSegments:
-        table = np.array(
-            [(segment["id"], segment["category_id"], segment["iscrowd"]) for segment in segments_info],
-            np.int64,
-        ).reshape(-1, 3)
-        ids, classes, is_crowd = table.T
-        if (ids == 0).any():
-            raise ValueError("segments_info lists id 0, which is void")
-        unique, repeats = np.unique(ids, return_counts=True)
-        if len(unique) != len(ids):
-            raise ValueError(f"segments_info lists id {unique[repeats > 1][0]} more than once")
-        for name, wrong, wanted in (
-            ("category_id", (classes < 0) | (classes >= len(self.classes)), f"0..{len(self.classes) - 1}"),
-            ("iscrowd", (is_crowd != 0) & (is_crowd != 1), "0 or 1"),
-        ):
-            if wrong.any():
-                segment = segments_info[int(wrong.argmax())]
-                raise ValueError(
-                    f"segments_info: {name} of id {segment['id']} must be {wanted}, got {segment[name]}"
-                )
-        return TruthSegments(ids, classes, is_crowd == 1)
 
     def _predicted_segments(self, pairs: np.ndarray) -> PredictedSegments:
         ids = np.unique(pairs[:, 1]).astype(np.int64)
@@ -286,7 +264,40 @@ class PanopticQuality:
         return panoptic_quality(self._counts, self.categories)
 
 
-def _as_map(values: torch.Tensor | np.ndarray, name: str) -> torch.Tensor:
+def truth_segments(segments_info: Sequence[Segment], num_classes: int) -> TruthSegments:
+    """The segments of a ground truth as arrays.
+
+    Raises:
+        ValueError: id 0 or an id twice, a class outside 0..num_classes-1, or `iscrowd` other than 0 and 1.
+    """
+    table = np.array(
+        [(segment["id"], segment["category_id"], segment["iscrowd"]) for segment in segments_info],
+        np.int64,
+    ).reshape(-1, 3)
+    ids, classes, is_crowd = table.T
+    if (ids == 0).any():
+        raise ValueError("segments_info lists id 0, which is void")
+    unique, repeats = np.unique(ids, return_counts=True)
+    if len(unique) != len(ids):
+        raise ValueError(f"segments_info lists id {unique[repeats > 1][0]} more than once")
+    for name, wrong, wanted in (
+        ("category_id", (classes < 0) | (classes >= num_classes), f"0..{num_classes - 1}"),
+        ("iscrowd", (is_crowd != 0) & (is_crowd != 1), "0 or 1"),
+    ):
+        if wrong.any():
+            segment = segments_info[int(wrong.argmax())]
+            raise ValueError(
+                f"segments_info: {name} of id {segment['id']} must be {wanted}, got {segment[name]}"
+            )
+    return TruthSegments(ids, classes, is_crowd == 1)
+
+
+def as_map(values: torch.Tensor | np.ndarray, name: str) -> torch.Tensor:
+    """A map as `pair_counts` takes it: on the CPU, contiguous.
+
+    Raises:
+        ValueError: not (H, W) int32.
+    """
     if values.ndim != 2 or values.dtype not in (torch.int32, np.int32):
         raise ValueError(f"{name} must be (H, W) int32, got {tuple(values.shape)} {values.dtype}")
     if isinstance(values, np.ndarray):

@@ -1,6 +1,10 @@
-"""Semantic quality: intersection over union per class, and its mean (mIoU)."""
+"""Semantic quality: intersection over union per class and its mean (mIoU), and Cityscapes' iIoU.
 
-from collections.abc import Sequence
+cityscapesScripts, evaluation/evalPixelLevelSemanticLabeling.py; Cordts et al., The Cityscapes Dataset, CVPR
+2016, section 4.1.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -8,8 +12,22 @@ import torch
 
 from panodeeplab.classes import ClassTable
 from panodeeplab.data.sample import Segment
+from panodeeplab.evaluation.panoptic_quality import as_map, positions, truth_segments
+from panodeeplab.ops import pair_counts
 
 IGNORE_LABEL = 255
+
+# Mean pixels of a Cityscapes instance, by class id, as cityscapesScripts has them.
+CITYSCAPES_INSTANCE_SIZES = {
+    11: 3462.4756337644,
+    12: 3930.4788056518,
+    13: 12794.0202738185,
+    14: 27855.1264367816,
+    15: 35732.1511111111,
+    16: 67583.7075812274,
+    17: 6298.7200839748,
+    18: 4672.3249222261,
+}
 
 
 def panoptic_to_semantic(
@@ -56,14 +74,22 @@ class SemanticIoU:
 
     Pixels whose truth is void do not count. Pixels whose prediction is void count as missed.
 
+    With `instance_sizes` there is iIoU as well: IoU in which every true instance counts as much as one of
+    mean size, so that near ones do not hide far ones.
+
     Args:
         classes: contiguous ids of both maps.
+        instance_sizes: mean pixels of an instance of each thing, by class id; Cityscapes' are
+            `CITYSCAPES_INSTANCE_SIZES`.
     """
 
-    def __init__(self, classes: ClassTable) -> None:
+    def __init__(self, classes: ClassTable, *, instance_sizes: Mapping[int, float] | None = None) -> None:
         self.classes = classes
+        self.instance_sizes = None if instance_sizes is None else dict(instance_sizes)
         # Rows: true class. Columns: predicted class, the last one "none".
         self._confusion = torch.zeros(len(classes), len(classes) + 1, dtype=torch.int64)
+        # Pixels of instances times their weight, by class: found, and all.
+        self._weighted = np.zeros((2, len(classes)))
 
     def update(self, prediction: torch.Tensor | np.ndarray, target: torch.Tensor | np.ndarray) -> None:
         """Add one image or batch; nothing is added if it raises.
@@ -89,6 +115,49 @@ class SemanticIoU:
         histogram = torch.bincount(cells.flatten(), minlength=(num_classes + 1) ** 2)
         self._confusion += histogram.view(num_classes + 1, -1)[:num_classes].cpu()
 
+    def update_segments(
+        self,
+        prediction: torch.Tensor | np.ndarray,
+        target: torch.Tensor | np.ndarray,
+        segments_info: Sequence[Segment],
+    ) -> None:
+        """Add one image whose truth is a panoptic map, as iIoU needs it; nothing is added if it raises.
+
+        Args:
+            prediction: (H, W) int32 classes, `IGNORE_LABEL` where there is none.
+            target: (H, W) int32 ids of true segments. A pixel whose id `segments_info` does not list is void.
+            segments_info: of the target. Crowd regions count for IoU, and for iIoU hold no instance.
+
+        Raises:
+            ValueError: maps that are not (H, W) int32 of one shape, a predicted class outside the table, or a
+                segment that `PanopticQuality.update` refuses.
+        """
+        prediction, target = as_map(prediction, "prediction"), as_map(target, "target")
+        if prediction.shape != target.shape:
+            raise ValueError(
+                "prediction and target must have one shape, "
+                f"got {tuple(prediction.shape)} and {tuple(target.shape)}"
+            )
+        num_classes = len(self.classes)
+        truth = truth_segments(segments_info, num_classes)
+        pairs, counts = (result.numpy() for result in pair_counts(target, prediction))
+        predicted = self._checked(torch.from_numpy(pairs[:, 1]), "prediction").numpy()
+        segment = positions(truth.ids, pairs[:, 0])
+        known = segment < len(truth.ids)
+        segment, predicted, counts = segment[known], predicted[known], counts[known]
+        true_class = truth.classes[segment]
+        cells = true_class * (num_classes + 1) + np.minimum(predicted, num_classes)
+        # Sums of pixel counts are exact in float64.
+        confusion = np.bincount(cells, counts, num_classes * (num_classes + 1)).astype(np.int64)
+        self._confusion += torch.from_numpy(confusion).view(num_classes, -1)
+        if self.instance_sizes is not None:
+            area = np.bincount(segment, counts, len(truth.ids))
+            right = np.bincount(segment, counts * (predicted == true_class), len(truth.ids))
+            for category, mean_area in self.instance_sizes.items():
+                instances = (truth.classes == category) & ~truth.is_crowd & (area > 0)
+                weight = mean_area / area[instances]
+                self._weighted[:, category] += (right[instances] @ weight, area[instances] @ weight)
+
     def _checked(self, classes: torch.Tensor, name: str) -> torch.Tensor:
         if classes.is_floating_point() or classes.is_complex() or classes.dtype == torch.bool:
             raise ValueError(f"{name} must hold integers, got {classes.dtype}")
@@ -111,22 +180,34 @@ class SemanticIoU:
             raise ValueError(
                 f"other must count the classes of {self.classes.name!r}, got {other.classes.name!r}"
             )
+        if other.instance_sizes != self.instance_sizes:
+            raise ValueError("other must have the same instance_sizes")
         self._confusion += other._confusion
+        self._weighted += other._weighted
 
     def result(self) -> dict[str, Any]:
         """mIoU and the IoU of each class, as fractions.
 
         Returns:
             {"miou": mean over the classes that have a true or a predicted pixel (0.0 if none has), "n": how
-            many these are, "per_class": {str(class id): IoU, None for a class without a pixel}}.
+            many these are, "per_class": {str(class id): IoU, None for a class without a pixel}}. With
+            `instance_sizes` also "iiou", "iiou_n" and "iiou_per_class", the same for iIoU of its classes.
         """
-        counts = self._confusion.double()
+        counts = self._confusion.double().numpy()
         both = counts.diagonal()
-        union = counts.sum(1) + counts[:, :-1].sum(0) - both
-        iou = (both / union).tolist()
-        seen = [i for i in range(len(iou)) if union[i] > 0]
-        return {
-            "miou": sum(iou[i] for i in seen) / max(len(seen), 1),
-            "n": len(seen),
-            "per_class": {str(i): iou[i] if union[i] > 0 else None for i in range(len(iou))},
-        }
+        wrong = counts[:, :-1].sum(0) - both
+        miou, n, per_class = _mean_iou(range(len(both)), both, counts.sum(1) + wrong)
+        result = {"miou": miou, "n": n, "per_class": per_class}
+        if self.instance_sizes is not None:
+            found, area = self._weighted
+            iiou, n, per_class = _mean_iou(self.instance_sizes, found, area + wrong)
+            result |= {"iiou": iiou, "iiou_n": n, "iiou_per_class": per_class}
+        return result
+
+
+def _mean_iou(
+    classes: Iterable[int], both: np.ndarray, union: np.ndarray
+) -> tuple[float, int, dict[str, float | None]]:
+    iou = {str(i): float(both[i] / union[i]) if union[i] > 0 else None for i in classes}
+    seen = [value for value in iou.values() if value is not None]
+    return sum(seen) / max(len(seen), 1), len(seen), iou

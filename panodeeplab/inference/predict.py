@@ -1,4 +1,4 @@
-"""Prediction of image files: overlays to look at, and COCO panoptic files to compute with."""
+"""Prediction of image files: overlays and COCO panoptic files, or what Cityscapes' server takes."""
 
 import os
 import sys
@@ -11,10 +11,9 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from panodeeplab.data.coco_panoptic import PanopticWriter
 from panodeeplab.files import replacing
 from panodeeplab.inference.predictor import Predictor, read_image
-from panodeeplab.postprocess import VOID_LABEL
+from panodeeplab.inference.results import CityscapesWriter, CocoWriter, check_image_id
 
 IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 _VIDEO_SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm")
@@ -27,6 +26,9 @@ def predict_files(
     checkpoint: str | Path = "street-tiny",
     device: str = "cpu",
     size: tuple[int, int] | Literal["trained", "native"] = "trained",
+    format: Literal["coco", "cityscapes"] = "coco",
+    scales: Sequence[float] | None = None,
+    flip: bool | None = None,
 ) -> int:
     """Predict one image, or every image below a folder, and write what was seen.
 
@@ -35,34 +37,47 @@ def predict_files(
     (and without Cityscapes' `_leftImg8bit`); where two images share it, their folders come first. A file that
     cannot be read is reported on standard error and skipped.
 
+    With `format` "cityscapes" it writes the folders of `CityscapesWriter` instead, for images that are named
+    as Cityscapes' are. The split in the names of the files is the folder of the images' cities if that is
+    train, val or test, else val.
+
     Args:
         source: an image, or a folder that is searched with its subfolders; hidden files are left out.
         output: folder to write to; it is made if need be. It may lie in `source`: it is not read.
         checkpoint: see `Predictor.from_checkpoint`.
         device: see `Predictor`.
         size: see `Predictor.from_checkpoint`.
+        format: of the files.
+        scales: test-time augmentation, see `Predictor.from_checkpoint`.
+        flip: likewise.
 
     Returns:
         Exit status: 0, or 1 if a file was skipped.
 
     Raises:
         FileNotFoundError: no such source or checkpoint.
-        ValueError: `source` holds no image, or an argument is wrong.
+        ValueError: `source` holds no image, its images or the model's classes are not Cityscapes' where its
+            format is asked for, or an argument is wrong.
     """
+    if format not in ("coco", "cityscapes"):
+        raise ValueError(f"format must be 'coco' or 'cityscapes', got {format!r}")
     source, output = Path(source), Path(output)
     paths = find_images(source, exclude=output)
-    predictor = Predictor.from_checkpoint(checkpoint, device=device, size=size)
+    predictor = Predictor.from_checkpoint(
+        checkpoint, device=device, size=size, scales=scales, flip=flip, class_map=format == "cityscapes"
+    )
     names = _output_names(paths, source if source.is_dir() else source.parent)
-    overlay_dir = output / "overlay"
-    overlay_dir.mkdir(parents=True, exist_ok=True)
+    if format == "cityscapes":
+        for name in names:
+            check_image_id(name)
+        files = CityscapesWriter(
+            output, predictor.classes, split=_split(paths), label_divisor=predictor.config.label_divisor
+        )
+    else:
+        (output / "overlay").mkdir(parents=True, exist_ok=True)
+        files = CocoWriter(output, predictor.classes, label_divisor=predictor.config.label_divisor)
     skipped = 0
-    label_divisor = predictor.config.label_divisor
-    with (
-        PanopticWriter(
-            output, predictor.classes, label_divisor=label_divisor, void_label=VOID_LABEL
-        ) as writer,
-        tqdm(zip(paths, names, strict=True), total=len(paths), unit="image") as progress,
-    ):
+    with files, tqdm(zip(paths, names, strict=True), total=len(paths), unit="image") as progress:
         for path, name in progress:
             try:
                 image = read_image(path)
@@ -72,13 +87,11 @@ def predict_files(
                 progress.write(f"skipped {path}: {error}", file=sys.stderr)
                 continue
             result = predictor(image)
-            writer.add(
-                result.panoptic,
-                image_id=name,
-                image_file=path.name,
-                scores={segment.id: segment.score for segment in result.segments},
-            )
-            write_picture(overlay_dir / f"{name}.jpg", result.overlay())
+            if format == "cityscapes":
+                files.add(result, image_id=name)
+            else:
+                files.add(result, image_id=name, image_file=path.name)
+                write_picture(output / "overlay" / f"{name}.jpg", result.overlay())
     if skipped:
         print(f"skipped {skipped} of {len(paths)} files, which could not be read", file=sys.stderr)
     return 1 if skipped else 0
@@ -133,6 +146,12 @@ def write_picture(path: Path, picture: np.ndarray) -> None:
         raise ValueError(f"picture of {picture.shape} cannot be written as {path.suffix}")
     with replacing(path) as temporary:
         temporary.write_bytes(encoded)
+
+
+def _split(paths: Sequence[Path]) -> str:
+    """The folder above the cities', if all images have one, else val."""
+    splits = {path.absolute().parent.parent.name for path in paths}
+    return splits.pop() if len(splits) == 1 and splits <= {"train", "val", "test"} else "val"
 
 
 def _output_names(paths: Sequence[Path], root: Path) -> list[str]:

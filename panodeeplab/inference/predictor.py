@@ -2,7 +2,7 @@
 
 import struct
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal, overload
@@ -14,7 +14,8 @@ from PIL import Image, ImageOps
 
 from panodeeplab.classes import ClassTable
 from panodeeplab.config import PostprocessConfig
-from panodeeplab.model import PanopticDeepLab, load_checkpoint
+from panodeeplab.inference.multi_scale import average_views
+from panodeeplab.model import STRIDE, PanopticDeepLab, load_checkpoint
 from panodeeplab.postprocess import PanopticResult, postprocess
 
 
@@ -63,9 +64,14 @@ class Predictor:
         config: of the post-processing.
         size: (H, W) that images are scaled to fit into; None runs every image at its own size.
         device: of the network and the post-processing, such as "cpu" or "cuda:0".
+        scales: test-time augmentation: sizes relative to `size`, or the image's own, whose predictions are
+            averaged.
+        flip: test-time augmentation: average with the predictions of the mirrored image, at every scale.
+        class_map: whether results have a `class_map`.
 
     Raises:
-        ValueError: `size` is not two positive integers, or the device does not exist.
+        ValueError: `size` is not two positive integers, `scales` not positive numbers, or the device does not
+            exist.
     """
 
     def __init__(
@@ -76,7 +82,12 @@ class Predictor:
         config: PostprocessConfig | None = None,
         size: tuple[int, int] | None = None,
         device: str | torch.device = "cpu",
+        scales: Sequence[float] = (1.0,),
+        flip: bool = False,
+        class_map: bool = False,
     ) -> None:
+        if len(scales) == 0 or not all(0 < scale < float("inf") for scale in scales):
+            raise ValueError(f"scales must be positive numbers, at least one, got {scales}")
         if size is not None and (len(size) != 2 or min(size) < 1):
             raise ValueError(f"size must be (H, W) of at least 1, got {size}")
         self.device = _checked_device(device)
@@ -84,6 +95,9 @@ class Predictor:
         self.classes = classes
         self.config = config or PostprocessConfig()
         self.size = size
+        self.scales = tuple(scales)
+        self.flip = flip
+        self.class_map = class_map
 
     @classmethod
     def from_checkpoint(
@@ -92,6 +106,9 @@ class Predictor:
         *,
         device: str | torch.device = "cpu",
         size: tuple[int, int] | Literal["trained", "native"] = "trained",
+        scales: Sequence[float] | None = None,
+        flip: bool | None = None,
+        class_map: bool = False,
     ) -> "Predictor":
         """Load a trained model with its classes and its post-processing.
 
@@ -101,6 +118,9 @@ class Predictor:
             device: see `Predictor`.
             size: (H, W) to scale images into; "trained" takes the size that the model was trained at,
                 "native" scales nothing.
+            scales: see `Predictor`; by default those of the model's configuration.
+            flip: likewise.
+            class_map: see `Predictor`.
 
         Raises:
             FileNotFoundError: no such file or bundled model.
@@ -109,9 +129,19 @@ class Predictor:
         if isinstance(size, str) and size not in ("trained", "native"):
             raise ValueError(f"size must be (H, W), 'trained' or 'native', got {size!r}")
         loaded = load_checkpoint(checkpoint)
+        inference = loaded.config.inference
         if isinstance(size, str):
-            size = loaded.config.inference.input_size if size == "trained" else None
-        return cls(loaded.model, loaded.classes, config=loaded.config.postprocess, size=size, device=device)
+            size = inference.input_size if size == "trained" else None
+        return cls(
+            loaded.model,
+            loaded.classes,
+            config=loaded.config.postprocess,
+            size=size,
+            device=device,
+            scales=inference.scales if scales is None else scales,
+            flip=inference.flip if flip is None else flip,
+            class_map=class_map,
+        )
 
     @overload
     def __call__(self, images: np.ndarray | str | Path) -> PanopticResult: ...
@@ -131,7 +161,8 @@ class Predictor:
         Returns:
             The result of the image, or a list of results in the order given. Their `timings_ms` have
             "preprocess" (scaling and the copy to the device), "network" and "postprocess"; the time of a
-            batch is shared out evenly. Decoding a file is in none of them.
+            batch is shared out evenly. Decoding a file is in none of them. With test-time augmentation,
+            scaling and averaging the views are part of "network".
 
         Raises:
             FileNotFoundError: no such file.
@@ -152,11 +183,21 @@ class Predictor:
         output_size = images[0].shape[:2]
         clock = _StageClock(self.device)
         input_size = self._input_size(output_size)
-        batch = torch.from_numpy(np.stack([_resized(image, input_size) for image in images]))
-        # The array is (N, H, W, 3); seen as (N, 3, H, W), it is channels_last as it lies.
-        batch = batch.to(self.device).permute(0, 3, 1, 2)
-        clock.stage("preprocess")
-        predictions = self.model(batch)
+        if self.scales == (1.0,) and not self.flip:
+            batch = self._batch(images, input_size)
+            clock.stage("preprocess")
+            predictions = self.model(batch)
+            stride, align_corners = STRIDE, self.model.align_corners
+        else:
+            clock.stage("preprocess")
+            predictions = average_views(
+                self.model,
+                self._views(images, input_size),
+                input_size,
+                align_corners=self.model.align_corners,
+            )
+            # A cell is a pixel now.
+            stride, align_corners = 1, False
         clock.stage("network")
         results = postprocess(
             predictions,
@@ -164,7 +205,9 @@ class Predictor:
             output_size=output_size,
             classes=self.classes,
             config=self.config,
-            align_corners=self.model.align_corners,
+            stride=stride,
+            class_map=self.class_map,
+            align_corners=align_corners,
         )
         clock.stage("postprocess")
         timings_ms = {stage: latency_ms / len(images) for stage, latency_ms in clock.latency_ms.items()}
@@ -172,6 +215,21 @@ class Predictor:
             replace(result, image=image, timings_ms=dict(timings_ms))
             for result, image in zip(results, images, strict=True)
         ]
+
+    def _batch(self, images: list[np.ndarray], size: tuple[int, int]) -> torch.Tensor:
+        batch = torch.from_numpy(np.stack([_resized(image, size) for image in images]))
+        # The array is (N, H, W, 3); seen as (N, 3, H, W), it is channels_last as it lies.
+        return batch.to(self.device).permute(0, 3, 1, 2)
+
+    def _views(
+        self, images: list[np.ndarray], input_size: tuple[int, int]
+    ) -> Iterator[tuple[torch.Tensor, bool]]:
+        """The batch at every scale, as it is and mirrored; one view exists at a time."""
+        for scale in self.scales:
+            batch = self._batch(images, tuple(max(1, round(length * scale)) for length in input_size))
+            yield batch, False
+            if self.flip:
+                yield batch.flip(-1), True
 
     def _input_size(self, image_size: tuple[int, int]) -> tuple[int, int]:
         """The largest size of this aspect ratio that fits inside `self.size`."""

@@ -192,12 +192,9 @@ def train(config: RunConfig, *, output: Path, resume: Resume = "no") -> Path:
                     config=config.postprocess,
                     size=config.inference.input_size,
                     device=device,
+                    class_map=True,
                 )
-                result = evaluate(
-                    lambda image, predictor=predictor: predictor(image).panoptic,
-                    validation_set,
-                    label_divisor=config.postprocess.label_divisor,
-                )
+                result = evaluate(predictor, validation_set, label_divisor=config.postprocess.label_divisor)
                 write_pictures(board, predictor, validation_set, config=config, iteration=iteration)
                 model.train()
                 record("evaluation", _summary(result))

@@ -6,9 +6,10 @@ import cv2
 import numpy as np
 import pytest
 
-from panodeeplab.classes import CITYSCAPES
+from panodeeplab.classes import CITYSCAPES, ClassTable
 from panodeeplab.data.coco_panoptic import load_panoptic_json, read_panoptic_png
 from panodeeplab.inference.predict import find_images, predict_files, write_picture
+from panodeeplab.inference.results import CityscapesWriter
 
 
 @pytest.fixture
@@ -66,6 +67,64 @@ def test_folder(checkpoint, folder, tmp_path, capsys):
     content = check_output(tmp_path / "out", NAMES)
     assert any(annotation["segments_info"] for annotation in content["annotations"])
     assert "5/5" in capsys.readouterr().err
+
+
+@pytest.fixture
+def cityscapes_images(tmp_path):
+    for city, frame in (("town", 0), ("town", 1), ("village", 0)):
+        folder = tmp_path / "leftImg8bit" / "test" / city
+        folder.mkdir(parents=True, exist_ok=True)
+        picture = np.random.default_rng(frame).integers(0, 255, (4, 8, 3), dtype=np.uint8)
+        picture = cv2.resize(picture, (128, 64), interpolation=cv2.INTER_CUBIC)
+        cv2.imwrite(str(folder / f"{city}_{frame:06d}_000019_leftImg8bit.png"), picture)
+    return tmp_path / "leftImg8bit"
+
+
+def test_folders_for_the_server_hold_one_result(checkpoint, cityscapes_images, tmp_path):
+    for _ in range(2):  # the second run leaves nothing of the first
+        assert (
+            predict_files(cityscapes_images, tmp_path / "out", checkpoint=checkpoint, format="cityscapes")
+            == 0
+        )
+    out = tmp_path / "out"
+    names = ["town_000000_000019", "town_000001_000019", "village_000000_000019"]
+    content = load_panoptic_json(out / "panoptic/cityscapes_panoptic_test.json", prediction=True)
+    assert [a["image_id"] for a in content["annotations"]] == names
+    assert {p.name for p in out.iterdir()} == {"semantic", "instance", "panoptic"}
+    assert sorted(p.name for p in (out / "semantic").iterdir()) == [f"{n}_pred_labelIds.png" for n in names]
+    assert sorted(p.name for p in (out / "instance").glob("*.txt")) == [f"{n}_pred.txt" for n in names]
+    things = 0
+    for name, annotation in zip(names, content["annotations"], strict=True):
+        labels = cv2.imread(str(out / f"semantic/{name}_pred_labelIds.png"), cv2.IMREAD_UNCHANGED)
+        assert labels.dtype == np.uint8
+        assert set(np.unique(labels).tolist()) <= set(CITYSCAPES.label_ids)  # no void: the best class of each
+        ids = read_panoptic_png(out / "panoptic/cityscapes_panoptic_test" / annotation["file_name"])
+        segments = {s["id"]: s for s in annotation["segments_info"]}
+        lines = (out / f"instance/{name}_pred.txt").read_text().splitlines()
+        for line in lines:
+            path, label, score = line.split(" ")
+            segment = segments[int(path.split("/")[-1].removesuffix(".png")) + 1000]
+            assert (int(label), float(score)) == (segment["category_id"], segment["score"])
+            mask = cv2.imread(str(out / "instance" / path), cv2.IMREAD_UNCHANGED)
+            assert ((mask != 0) == (ids == segment["id"])).all()
+        counted = [s for s in segments.values() if s["category_id"] >= 24]
+        assert len(lines) == len(counted) == len(list((out / "instance/masks" / name).iterdir()))
+        things += len(lines)
+    assert things > 0
+
+
+def test_names_that_the_server_does_not_know_are_refused(checkpoint, folder, tmp_path):
+    with pytest.raises(ValueError, match=r"image_id must be CITY_SEQUENCE_FRAME .* got 'a_jpg'"):
+        predict_files(folder, tmp_path / "out", checkpoint=checkpoint, format="cityscapes")
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(ValueError, match="format must be 'coco' or 'cityscapes', got 'voc'"):
+        predict_files(folder, tmp_path / "out", checkpoint=checkpoint, format="voc")
+
+
+def test_other_classes_than_those_of_the_server_are_refused(tmp_path):
+    two = ClassTable("two", ("a", "b"), ((0, 0, 0),) * 2, (1,), (1, 2))
+    with pytest.raises(ValueError, match=r"the 19 of Cityscapes .* got 'two' with 2"):
+        CityscapesWriter(tmp_path, two)
 
 
 def test_single_image_and_a_second_run_over_the_first(checkpoint, folder, tmp_path):
