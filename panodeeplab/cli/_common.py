@@ -1,0 +1,20 @@
+"""What the modules of commands share."""
+
+import argparse
+from collections.abc import Callable
+
+# Adds a subcommand: its name, the function that runs it, and what it does in a line.
+Command = Callable[[str, Callable[[argparse.Namespace], int] | None, str], argparse.ArgumentParser]
+
+OVERRIDE = {
+    "action": "append",
+    "default": [],
+    "metavar": "SECTION.KEY=VALUE",
+    "help": "change a setting of the run, as in training.learning_rate=1e-3; may be given several times",
+}
+
+RESULT_FORMAT = {
+    "choices": ["coco", "cityscapes"],
+    "default": "coco",
+    "help": "COCO panoptic files, or the folders for Cityscapes' server (default: %(default)s)",
+}
