@@ -74,13 +74,31 @@ def read_panoptic_png(path: str | Path) -> np.ndarray:
         FileNotFoundError: no such file.
         ValueError: not a picture, or not of that kind.
     """
+    ids = cv2.cvtColor(read_panoptic_rgb(path), cv2.COLOR_RGB2RGBA).view("<i4")[..., 0]
+    ids &= MAX_SEGMENT_ID  # alpha says nothing; in place: one pass, not the five of `rgb2id`
+    return ids.astype(np.int32, copy=False)
+
+
+def read_panoptic_rgb(path: str | Path) -> np.ndarray:
+    """Read a COCO panoptic PNG as the picture that it is, for those who can count its colors.
+
+    Args:
+        path: as `read_panoptic_png` takes it.
+
+    Returns:
+        (H, W, 3) uint8, RGB; `rgb2id` gives the segment ids.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not a picture, or not of that kind.
+    """
     try:
         encoded = np.fromfile(path, dtype=np.uint8)
     except FileNotFoundError:
         raise FileNotFoundError(f"no panoptic PNG at {path}") from None
     rgb = decode_rgb_png(encoded)
     if rgb is not None:
-        return _ids_of(cv2.cvtColor(rgb, cv2.COLOR_RGB2RGBA))
+        return rgb
     bgr = cv2.imdecode(encoded, cv2.IMREAD_UNCHANGED) if encoded.size else None
     if bgr is None:
         raise ValueError(f"{path} is not a readable picture")
@@ -89,14 +107,7 @@ def read_panoptic_png(path: str | Path) -> np.ndarray:
         raise ValueError(
             f"{path} must be an RGB PNG with 8 bits a channel, got {channels} channel(s) of {bgr.dtype}"
         )
-    return _ids_of(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGBA if bgr.shape[2] == 3 else cv2.COLOR_BGRA2RGBA))
-
-
-def _ids_of(rgba: np.ndarray) -> np.ndarray:
-    """`rgb2id` of a contiguous picture whose fourth channel says nothing, in place: one pass, not five."""
-    ids = rgba.view("<i4")[..., 0]
-    ids &= MAX_SEGMENT_ID
-    return ids.astype(np.int32, copy=False)
+    return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB if bgr.shape[2] == 3 else cv2.COLOR_BGRA2RGB)
 
 
 def write_panoptic_png(path: str | Path, ids: np.ndarray) -> None:
