@@ -55,9 +55,16 @@ def score(
     missing = [a["image_id"] for a in truth["annotations"] if a["image_id"] not in predicted]
     if missing:
         shown = ", ".join(repr(image_id) for image_id in missing[:5]) + (", ..." if len(missing) > 5 else "")
-        raise ValueError(
+        message = (
             f"{pred_json} has no prediction for {len(missing)} of {len(truth['annotations'])} images: {shown}"
         )
+        if len(missing) == len(truth["annotations"]) and predicted:
+            # Names of files where the ground truth has numbers.
+            message += (
+                f"; its own have image ids such as {next(iter(predicted))!r} "
+                "(panodeeplab predict --images-from takes the ids of the ground truth)"
+            )
+        raise ValueError(message)
 
     def count(annotation: dict[str, Any]) -> MatchCounts:
         result = predicted[annotation["image_id"]]

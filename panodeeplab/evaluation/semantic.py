@@ -5,13 +5,14 @@ cityscapesScripts, evaluation/evalPixelLevelSemanticLabeling.py; Cordts et al., 
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
 
 from panodeeplab.classes import ClassTable
 from panodeeplab.data.sample import Segment
+from panodeeplab.evaluation.mergeable import Mergeable
 from panodeeplab.evaluation.panoptic_quality import as_map, positions, truth_segments
 from panodeeplab.ops import pair_counts
 
@@ -69,7 +70,7 @@ def segments_to_semantic(
     return torch.where(ids[position] == panoptic, classes[position], IGNORE_LABEL)
 
 
-class SemanticIoU:
+class SemanticIoU(Mergeable):
     """Accumulates the confusion of true and predicted classes over images.
 
     Pixels whose truth is void do not count. Pixels whose prediction is void count as missed.
@@ -82,6 +83,9 @@ class SemanticIoU:
         instance_sizes: mean pixels of an instance of each thing, by class id; Cityscapes' are
             `CITYSCAPES_INSTANCE_SIZES`.
     """
+
+    _settings = ("instance_sizes",)
+    _sums = ("_confusion", "_weighted")
 
     def __init__(self, classes: ClassTable, *, instance_sizes: Mapping[int, float] | None = None) -> None:
         self.classes = classes
@@ -169,21 +173,6 @@ class SemanticIoU:
                 f"got {classes[wrong][0]}"
             )
         return classes
-
-    def merge(self, other: Self) -> None:
-        """Add the images of another accumulator.
-
-        Raises:
-            ValueError: it counts other classes.
-        """
-        if other.classes != self.classes:
-            raise ValueError(
-                f"other must count the classes of {self.classes.name!r}, got {other.classes.name!r}"
-            )
-        if other.instance_sizes != self.instance_sizes:
-            raise ValueError("other must have the same instance_sizes")
-        self._confusion += other._confusion
-        self._weighted += other._weighted
 
     def result(self) -> dict[str, Any]:
         """mIoU and the IoU of each class, as fractions.
