@@ -48,12 +48,11 @@ def _import_checkpoint(args: argparse.Namespace) -> int:
     print(f"wrote {args.output}, and {run} to fine-tune it with")
     data = loaded.config.data
     if data is None:
-        print(
-            f"before you train or evaluate, fill in the data section of {run}: docs/data.md has one for each format"
-        )
+        what = f"fill in the data section of {run}: docs/data.md has one for each format"
     else:
         where = "data.root" if data.dataset == "cityscapes" else "data.train and data.val"
-        print(f"before you train or evaluate, set {where} in {run} to where your {data.dataset} is")
+        what = f"set {where} in {run} to where your {data.dataset} is"
+    print(f"before you train or evaluate, {what}")
     return 0
 
 
@@ -91,5 +90,5 @@ def add_commands(command: Command) -> None:
         "--classes",
         type=Path,
         metavar="YAML",
-        help="table of the classes, in the order of the checkpoint's (default: Cityscapes for 19, COCO for 133)",
+        help="table of the model's classes, in its order (default: Cityscapes for 19, COCO for 133)",
     )

@@ -30,8 +30,8 @@ def build_dataset(config: DataConfig | None, split: str) -> PanopticDataset:
     """
     if config is None:
         raise ValueError(
-            "data is null: this configuration comes from a checkpoint without a data set; name one in the YAML "
-            "file of the run (docs/data.md has a data section for each format), or as in "
+            "data is null: this configuration comes from a checkpoint without a data set; name one in the "
+            "YAML file of the run (docs/data.md has a data section for each format), or as in "
             "--set data.dataset=cityscapes --set data.root=DIR --set data.classes=TABLE.yaml"
         )
     if split not in ("train", "val"):
