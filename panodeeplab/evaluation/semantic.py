@@ -189,9 +189,8 @@ class SemanticIoU(Mergeable):
         if self.instance_sizes is not None:
             area = np.bincount(segment, counts, len(truth.ids))
             same_class = predicted == true_class
-            same_category = (
-                self._category_of[np.minimum(predicted, num_classes)] == self._category_of[true_class]
-            )
+            category = self._category_of[np.minimum(predicted, num_classes)]
+            same_category = category == self._category_of[true_class]
             for sums, same in ((self._weighted, same_class), (self._weighted_category, same_category)):
                 right = np.bincount(segment, counts * same, len(truth.ids))
                 for index, mean_area in self.instance_sizes.items():
@@ -217,9 +216,10 @@ class SemanticIoU(Mergeable):
         Returns:
             {"miou": mean over the classes that have a true or a predicted pixel (0.0 if none has), "n": how
             many these are, "per_class": {str(class id): IoU, None for a class without a pixel}}. With
-            `instance_sizes` also "iiou", "iiou_n" and "iiou_per_class", the same for iIoU of its classes. With
-            `categories` also "category_miou", "category_n" and "per_category", keyed by name; with both,
-            "category_iiou", "category_iiou_n" and "iiou_per_category" of those whose classes all have a size.
+            `instance_sizes` also "iiou", "iiou_n" and "iiou_per_class", the same for iIoU of its classes.
+            With `categories` also "category_miou", "category_n" and "per_category", keyed by name; with both,
+            "category_iiou", "category_iiou_n" and "iiou_per_category" of categories whose classes all have a
+            size.
         """
         counts = self._confusion.double().numpy()
         both = counts.diagonal()
