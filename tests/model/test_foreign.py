@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torchvision
 from foreign_models import Weights, bowenc, detectron2
 from safetensors.torch import save_file
 
+from panodeeplab import config as configuration
 from panodeeplab.classes import CITYSCAPES, COCO, ClassTable
 from panodeeplab.cli import main
 from panodeeplab.config import override
@@ -18,6 +20,7 @@ from panodeeplab.data.datasets import build_dataset
 from panodeeplab.inference.predictor import Predictor
 from panodeeplab.model import import_checkpoint, load_checkpoint
 
+CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 GOLDEN = (
     # name, window of the image pooling in pixels, what needs timm
     ("bowenc_h48_os4", None, False),
@@ -57,6 +60,37 @@ def test_golden_models(golden, monkeypatch, name, window, needs_timm):
         assert value.shape == theirs.shape
         assert relative_error(value, theirs) <= 1e-4, key
     assert loaded.classes == (COCO if "coco" in name else CITYSCAPES)
+
+
+@pytest.mark.parametrize("name", ["resnet101", "resnext101_32x8d"])
+def test_bowenc_backbones_that_are_torchvisions(golden, monkeypatch, name):
+    """Their keys are torchvision's, and the rest of the model is the ResNet-50's, whose maps are compared."""
+    monkeypatch.syspath_prepend(golden)
+    from seeded_weights import seeded_state_dict
+
+    theirs = getattr(torchvision.models, name)().eval()
+    keys = json.loads((golden / "bowenc_r50_os32.keys.json").read_text())
+    keys = {key: shape for key, shape in keys.items() if not key.startswith("backbone.")}
+    backbone = {k: list(v.shape) for k, v in theirs.state_dict().items() if not k.startswith("fc.")}
+    keys |= {f"backbone.{key}": shape for key, shape in backbone.items()}
+    state = {key: torch.as_tensor(value) for key, value in seeded_state_dict(keys).items()}
+    loaded = import_checkpoint(state)
+    assert loaded.config.model.backbone == name
+    recipe = {"resnet101": "resnet101", "resnext101_32x8d": "resnext101"}[name]
+    published = configuration.load(CONFIGS / f"cityscapes_bowenc_{recipe}.yaml").model.model_dump()
+    published["backbone_weights"] = None
+    assert loaded.config.model.model_dump() == published
+
+    theirs.load_state_dict(
+        {k.removeprefix("backbone."): v for k, v in state.items() if k.startswith("backbone.")}, strict=False
+    )
+    x = torch.randn(1, 3, 65, 97, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        ours = loaded.model.backbone(x)
+        x = theirs.maxpool(theirs.relu(theirs.bn1(theirs.conv1(x))))
+        for stride, layer in zip((4, 8, 16, 32), ("layer1", "layer2", "layer3", "layer4"), strict=True):
+            x = getattr(theirs, layer)(x)
+            assert relative_error(ours[stride], x) < 1e-5
 
 
 @pytest.fixture(scope="module")
