@@ -7,11 +7,16 @@ import threading
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import numpy as np
+
 from panodeeplab.inference.predictor import Predictor
 from panodeeplab.serve.media import Clip, Decoded, Limits, Refused, decode_image
 from panodeeplab.serve.rendering import Frame, render
 
 _log = logging.getLogger(__name__)
+
+# Finished jobs, failed ones included, which weigh next to nothing.
+_KEPT_JOBS = 64
 
 
 @dataclass(eq=False)
@@ -128,6 +133,8 @@ class Worker:
             job.cancelled = True
 
     def _run(self) -> None:
+        # The first run sets memory aside; that is not what the page should show as the model's time.
+        self._predictor(np.zeros((*(self._predictor.size or (256, 512)), 3), np.uint8))
         while (job := self._queue.get()) is not None:
             try:
                 if not job.cancelled:
@@ -166,12 +173,8 @@ class Worker:
         with self._lock:
             finished = [job for job in self._jobs.values() if job.state in ("done", "failed")]
             total = sum(job.nbytes for job in finished)
-            # Failed jobs weigh nothing: their number is bounded too.
             for count, job in zip(range(len(finished), 1, -1), finished[:-1], strict=True):
                 if total <= self._limits.kept_bytes and count <= _KEPT_JOBS:
                     break
                 total -= job.nbytes
                 del self._jobs[job.id]
-
-
-_KEPT_JOBS = 64

@@ -74,13 +74,14 @@ function openFile(file) {
   if (limits && file.size > limits.bytes) {
     opening.abort();
     status("");
-    const size = (bytes) => `${(bytes / 2 ** 20).toPrecision(3)} MiB`;
-    problem(`The file is too large: ${size(file.size)}, at most ${size(limits.bytes)} are taken.`);
+    problem(`The file is too large: ${mebibytes(file.size)}, at most ${mebibytes(limits.bytes)} are taken.`);
     return;
   }
   const stem = file.name.replace(/\.[^.]*$/, "").replace(/[^\p{L}\p{N}._-]+/gu, "_").slice(0, 80) || "picture";
   open(stem, (signal) => server.upload(file, signal));
 }
+
+const mebibytes = (bytes) => `${+(bytes / 2 ** 20).toPrecision(3)} MiB`;
 
 function status(text, job) {
   find("status").hidden = !text;
@@ -300,7 +301,7 @@ try {
   const size = model.size ? `, ${model.size[0]} × ${model.size[1]}` : "";
   find("model").textContent = `${model.number_of_classes} classes (${model.classes})${size}, ${model.device}`;
   find("limits").textContent =
-    `up to ${(limits.bytes / 2 ** 20).toPrecision(3)} MiB and ${(limits.pixels / 1e6).toPrecision(3)} megapixels; ` +
+    `up to ${mebibytes(limits.bytes)} and ${+(limits.pixels / 1e6).toPrecision(3)} megapixels; ` +
     `${limits.frames} frames of a clip`;
 } catch (error) {
   problem(error.message);
