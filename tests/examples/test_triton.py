@@ -1,4 +1,4 @@
-"""A generated repository: its configuration against Triton's schema, its code with a stand-in for the backend."""
+"""A generated repository: its configuration against Triton's schema, its code without the server."""
 
 import importlib.util
 import json
