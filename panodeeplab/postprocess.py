@@ -88,12 +88,13 @@ class PanopticResult:
         """(H, W) int32, the number of the instance within its class, from 1; 0 on stuff and void."""
         return np.where(self.panoptic < 0, np.int32(0), self.panoptic % np.int32(self.label_divisor))
 
-    def overlay(self, *, alpha: float = 0.5, labels: bool = True) -> np.ndarray:
+    def overlay(self, *, alpha: float = 0.5, labels: bool = True, ids: bool = False) -> np.ndarray:
         """The result drawn over its image, see `panodeeplab.visualize.draw_panoptic`.
 
         Args:
             alpha: weight of the colors, 0 (image only) to 1 (colors only).
             labels: whether to write names and scores.
+            ids: whether labels carry the instance number too; over a video it is steady with a `Tracker`.
 
         Returns:
             (H, W, 3) uint8, RGB.
@@ -111,6 +112,7 @@ class PanopticResult:
             segments=self.segments,
             alpha=alpha,
             labels=labels,
+            ids=ids,
         )
 
 
