@@ -38,6 +38,8 @@ class PanopticSegment:
         center: (y, x) of the center in pixels, None for stuff. It may lie outside the mask.
         support: 0..1, votes for the center for each pixel of a thing; 0 for stuff, and where centers come
             from the heatmap alone and no votes are counted.
+        track_id: number of the object over a whole video, from 1, as `panodeeplab.inference.tracking.Tracker`
+            gives it; None without.
     """
 
     id: int
@@ -49,6 +51,7 @@ class PanopticSegment:
     box: tuple[int, int, int, int]
     center: tuple[int, int] | None
     support: float = 0.0
+    track_id: int | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -144,6 +144,23 @@ def draw_panoptic(
     return picture
 
 
+def draw_caption(picture: np.ndarray, text: str) -> None:
+    """Write a line of text, in place, into the upper left corner, as large as the picture allows.
+
+    Args:
+        picture: (H, W, 3) uint8, RGB.
+        text: nothing is written if it is empty, or does not fit at the smallest size.
+
+    Raises:
+        ValueError: for a picture of another shape or type.
+    """
+    _check_image("picture", picture)
+    height, width = picture.shape[:2]
+    mask = _line_mask(text, _font_size(height, width))
+    if 0 < mask.shape[1] <= width and mask.shape[0] <= height:
+        _write(picture[: mask.shape[0], : mask.shape[1]], mask, np.zeros(3, np.uint8))
+
+
 def draw_center_heatmap(center: np.ndarray, *, image: np.ndarray | None = None) -> np.ndarray:
     """Draw a center heatmap, 0 dark to 1 bright, over the grayscale image where one is given.
 
@@ -272,7 +289,7 @@ def _draw_labels(
 ) -> None:
     """Write names, in place, at the most interior point of each segment, the largest first."""
     height, width = panoptic.shape
-    font_size = int(np.clip(round(min(height, width * 0.6) / 46), 10, 40))
+    font_size = _font_size(height, width)
     # Where a label goes needs no full resolution; every step-th pixel of the map says it well enough.
     step = max(1, round(max(height, width) / 384))
     small = np.ascontiguousarray(panoptic[step // 2 :: step, step // 2 :: step])
@@ -321,6 +338,28 @@ def _most_interior_point(mask: np.ndarray) -> tuple[float, float, float, float]:
     )
     _, radius, _, (x, y) = cv2.minMaxLoc(distance)
     return top + y - 0.5, left + x - 0.5, radius, float(max(inside.shape))
+
+
+def _font_size(height: int, width: int) -> int:
+    return int(np.clip(round(min(height, width * 0.6) / 46), 10, 40))
+
+
+def _line_mask(text: str, size: int) -> np.ndarray:
+    """As `_text_mask`, put together from single letters: for texts that change with every picture."""
+    letters = [_letter_mask(letter, size) for letter in text]
+    return np.concatenate(letters, 1) if letters else np.zeros((0, 0), np.uint8)
+
+
+@lru_cache(maxsize=512)
+def _letter_mask(letter: str, size: int) -> np.ndarray:
+    """Coverage 0..255 of a letter in a cell as wide as its advance, rounded up."""
+    font = _font(4 * size)
+    top, bottom = font.getbbox("Ag")[1::2]
+    margin = 4 * max(2, size // 4)
+    width, height = -(-int(font.getlength(letter)) // 4) + 1, -(-(int(bottom - top) + margin) // 4)
+    canvas = Image.new("L", (4 * width, 4 * height))
+    ImageDraw.Draw(canvas).text((0, margin // 2 - top), letter, fill=255, font=font)
+    return cv2.resize(np.asarray(canvas), (width, height), interpolation=cv2.INTER_AREA)
 
 
 @lru_cache(maxsize=1)
