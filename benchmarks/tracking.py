@@ -100,9 +100,7 @@ def main() -> None:
     rows = {(name, how): TrackingQuality(CITYSCAPES) for name in sources for how in ("none", "tracker")}
     for seed in tqdm(range(arguments.first_seed, arguments.first_seed + arguments.clips), unit="clip"):
         trackers = {name: Tracker() for name in sources}
-        clip = render_clip(
-            seed, arguments.frames, tuple(arguments.size), frames_per_second=arguments.rate
-        )
+        clip = render_clip(seed, arguments.frames, tuple(arguments.size), frames_per_second=arguments.rate)
         for sample in clip:
             for name, segment in sources.items():
                 result = segment(sample)
@@ -111,7 +109,9 @@ def main() -> None:
         for quality in rows.values():
             quality.next_video()
 
-    print(f"{arguments.clips} generated clips of {arguments.frames} frames at {arguments.rate:g} FPS, ", end="")
+    print(
+        f"{arguments.clips} generated clips of {arguments.frames} frames at {arguments.rate:g} FPS, ", end=""
+    )
     print(f"{arguments.size[0]} x {arguments.size[1]}, seeds from {arguments.first_seed}")
     print("| segments | tracker | STQ | association | segmentation | switches | matches | objects |")
     print("|---|---|---|---|---|---|---|---|")

@@ -345,21 +345,24 @@ def _font_size(height: int, width: int) -> int:
 
 
 def _line_mask(text: str, size: int) -> np.ndarray:
-    """As `_text_mask`, put together from single letters: for texts that change with every picture."""
-    letters = [_letter_mask(letter, size) for letter in text]
-    return np.concatenate(letters, 1) if letters else np.zeros((0, 0), np.uint8)
+    """As `_text_mask`, put together from single letters: for a text that changes with every picture."""
+    letters = [_letter(letter, size) for letter in f" {text} "] if text else []
+    if not letters:
+        return np.zeros((0, 0), np.uint8)
+    line = np.concatenate(letters, 1)
+    return cv2.resize(line, (line.shape[1] // 4, line.shape[0] // 4), interpolation=cv2.INTER_AREA)
 
 
 @lru_cache(maxsize=512)
-def _letter_mask(letter: str, size: int) -> np.ndarray:
-    """Coverage 0..255 of a letter in a cell as wide as its advance, rounded up."""
+def _letter(letter: str, size: int) -> np.ndarray:
+    """Coverage 0..255 of a letter, four times as large, as wide as its advance."""
     font = _font(4 * size)
     top, bottom = font.getbbox("Ag")[1::2]
     margin = 4 * max(2, size // 4)
-    width, height = -(-int(font.getlength(letter)) // 4) + 1, -(-(int(bottom - top) + margin) // 4)
-    canvas = Image.new("L", (4 * width, 4 * height))
+    height = 4 * -(-(int(bottom - top) + margin) // 4)
+    canvas = Image.new("L", (round(font.getlength(letter)), height))
     ImageDraw.Draw(canvas).text((0, margin // 2 - top), letter, fill=255, font=font)
-    return cv2.resize(np.asarray(canvas), (width, height), interpolation=cv2.INTER_AREA)
+    return np.asarray(canvas)
 
 
 @lru_cache(maxsize=1)

@@ -51,7 +51,9 @@ def _stream(args: argparse.Namespace) -> int:
 
 
 def add_commands(command: Command) -> None:
-    sub = command("stream", _stream, "Segment a video, a folder of images or a camera, and draw what is seen.")
+    sub = command(
+        "stream", _stream, "Segment a video, a folder of images or a camera, and draw what is seen."
+    )
     sub.add_argument("source", help="video file, folder of images, number of a camera, or rtsp://... address")
     sub.add_argument("--output", type=Path, metavar="FILE", help="video to write: .mp4, .mov or .mkv")
     sub.add_argument("--show", action="store_true", help="show it in a window; q ends it")

@@ -80,7 +80,7 @@ class MjpegServer:
         with self._changed:
             self._viewers -= 1
 
-    def _handler(server) -> type[BaseHTTPRequestHandler]:  # noqa: N805
+    def _handler(server) -> type[BaseHTTPRequestHandler]:
         class Handler(BaseHTTPRequestHandler):
             timeout = 30
 

@@ -28,7 +28,7 @@ class Output(Protocol):
 class VideoFile:
     """A video file that can be played whenever writing ends, also by a crash or a lost camera.
 
-    MP4 is written in fragments of a second, each complete in itself; at most the last one is lost. The file
+    It is written in pieces of a second, each complete in itself; at most the last one is lost. The file
     is created with the first picture; the others are fitted into its size.
 
     Args:
@@ -72,9 +72,11 @@ class VideoFile:
             container.close()
 
     def _open(self, height: int, width: int) -> None:
-        fragments = {"movflags": "frag_keyframe+empty_moov+default_base_moof"}
-        options = {"flush_packets": "1", **({} if self.path.suffix.lower() == ".mkv" else fragments)}
-        self._container = self._av.open(str(self.path), "w", options=options)
+        if self.path.suffix.lower() == ".mkv":
+            options = {"cluster_time_limit": "1000"}  # ms
+        else:
+            options = {"movflags": "frag_keyframe+empty_moov+default_base_moof"}
+        self._container = self._av.open(str(self.path), "w", options={"flush_packets": "1", **options})
         rate = Fraction(self._rate).limit_denominator(1001)
         if "libx264" in self._av.codecs_available:
             # Without frames that wait for later ones, so that what was shown is in the file.
@@ -111,7 +113,9 @@ class Window:
             )
         # Asked for beforehand: without a screen some builds of OpenCV end the whole process.
         if sys.platform.startswith("linux") and not any(os.environ.get(name) for name in screens):
-            raise ValueError("--show needs a screen, and neither DISPLAY nor WAYLAND_DISPLAY is set; try --serve")
+            raise ValueError(
+                "--show needs a screen, and neither DISPLAY nor WAYLAND_DISPLAY is set; try --serve"
+            )
         cv2.namedWindow(title, cv2.WINDOW_NORMAL)
 
     def show(self, picture: np.ndarray, time_s: float) -> bool:

@@ -16,6 +16,11 @@ _STUCK_SECONDS = 10.0
 class StageError(RuntimeError):
     """A stage of a pipeline failed; the cause is `__cause__`."""
 
+    @classmethod
+    def of(cls, stage: str, error: BaseException) -> "StageError":
+        """Names the stage and what it raised."""
+        return cls(f"stage {stage} failed: {type(error).__name__}: {str(error) or 'no message'}")
+
 
 class Pipeline(Generic[Item]):
     """Runs a source and stages side by side, each in a thread of its own; iterate over it for the results.
@@ -134,8 +139,7 @@ class Pipeline(Generic[Item]):
     def _fail(self, name: str, error: BaseException) -> None:
         with self._error_lock:
             if self._error is None:
-                text = str(error) or "no message"
-                self._error = StageError(f"stage {name} failed: {type(error).__name__}: {text}")
+                self._error = StageError.of(name, error)
                 self._error.__cause__ = error
         for channel in self._channels:
             channel.abort()

@@ -18,7 +18,7 @@ from panodeeplab.postprocess import PanopticResult
 from panodeeplab.stream.frame import Frame
 from panodeeplab.stream.meter import Meter
 from panodeeplab.stream.outputs import Output
-from panodeeplab.stream.pipeline import Pipeline
+from panodeeplab.stream.pipeline import Pipeline, StageError
 from panodeeplab.stream.sources import Source
 from panodeeplab.visualize import draw_caption
 
@@ -179,8 +179,12 @@ def run_stream(
         interrupted = cleanup.enter_context(_signals(stop))
         for frame in pipeline:
             begun = time.perf_counter()
-            # All of them see it, even when one wants no more.
-            if not all([output.show(frame.picture, frame.time_s) for output in outputs]):
+            try:
+                # All of them see it, even when one wants no more.
+                wanted = [output.show(frame.picture, frame.time_s) for output in outputs]
+            except Exception as error:
+                raise StageError.of("output", error) from error
+            if not all(wanted):
                 interrupted.append(0)
                 stop()
             now = time.perf_counter()

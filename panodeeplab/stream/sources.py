@@ -66,15 +66,11 @@ def open_source(source: str | Path, *, rate: float = 10.0, retries: int = 5) -> 
         raise ValueError(f"retries must be at least 0, got {retries}")
     text = str(source)
     if _ADDRESS.fullmatch(text):
-        return open_capture(
-            text, lambda: _capture(text, cv2.CAP_FFMPEG, _FFMPEG_TIMEOUTS), retries=retries
-        )
+        return open_capture(text, lambda: _capture(text, cv2.CAP_FFMPEG, _FFMPEG_TIMEOUTS), retries=retries)
     path = Path(source)
     if not path.exists():
         if text.isdecimal():
-            return open_capture(
-                text, lambda: _capture(int(text), cv2.CAP_ANY, []), retries=retries
-            )
+            return open_capture(text, lambda: _capture(int(text), cv2.CAP_ANY, []), retries=retries)
         raise FileNotFoundError(
             f"source: no file or folder {source}, and neither the number of a camera nor an address"
         )
@@ -90,9 +86,7 @@ def import_pyav():
     try:
         import av
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            'video files need PyAV: pip install "panodeeplab[video]"'
-        ) from error
+        raise ModuleNotFoundError('video files need PyAV: pip install "panodeeplab[video]"') from error
     # Its warnings about damaged data would tear the progress line; what matters comes as an error or a flag.
     av.logging.set_level(av.logging.PANIC)
     return av
