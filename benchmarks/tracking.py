@@ -9,6 +9,7 @@ bundled model sees. The last table is the time of the tracker at 1024 x 2048, on
 import argparse
 import statistics
 import time
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -19,7 +20,7 @@ from panodeeplab.bench.timing import processor
 from panodeeplab.classes import CITYSCAPES
 from panodeeplab.data.sample import Sample
 from panodeeplab.data.scenes import render_clip
-from panodeeplab.evaluation.tracking import TrackingQuality
+from panodeeplab.evaluation.tracking_quality import TrackingQuality
 from panodeeplab.inference.predictor import Predictor
 from panodeeplab.inference.tracking import Tracker
 from panodeeplab.ops import backend, panoptic_segmentation
@@ -70,8 +71,10 @@ def time_tracker(frames: int = 60) -> str:
         results.append(result_of(np.ascontiguousarray(np.roll(panoptic, 6 * shift, axis=1))))
     tracker, wall_ms, processor_ms = Tracker(), [], []
     for index in range(frames):
+        result = results[(0, 1, 2, 3, 2, 1)[index % 6]]
+        result = replace(result, panoptic=result.panoptic.copy())
         start, processor_start = time.perf_counter(), time.thread_time()
-        tracker.update(results[(0, 1, 2, 3, 2, 1)[index % 6]])
+        tracker.update(result)
         wall_ms.append(1000 * (time.perf_counter() - start))
         processor_ms.append(1000 * (time.thread_time() - processor_start))
     things = sum(segment.is_thing for segment in results[0].segments)
@@ -104,8 +107,10 @@ def main() -> None:
         for sample in clip:
             for name, segment in sources.items():
                 result = segment(sample)
-                for how, drawn in (("none", result), ("tracker", trackers[name].update(result))):
-                    rows[name, how].add(sample.panoptic, sample.segments_info, drawn.panoptic)
+                for how in ("none", "tracker"):
+                    if how == "tracker":
+                        result = trackers[name].update(result)
+                    rows[name, how].add(sample.panoptic, sample.segments_info, result.panoptic)
         for quality in rows.values():
             quality.next_video()
 

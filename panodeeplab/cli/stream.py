@@ -51,9 +51,7 @@ def _stream(args: argparse.Namespace) -> int:
 
 
 def add_commands(command: Command) -> None:
-    sub = command(
-        "stream", _stream, "Segment a video, a folder of images or a camera, and draw what is seen."
-    )
+    sub = command("stream", _stream, "Segment a video, a folder of images or a camera; draw what is seen.")
     sub.add_argument("source", help="video file, folder of images, number of a camera, or rtsp://... address")
     sub.add_argument("--output", type=Path, metavar="FILE", help="video to write: .mp4, .mov or .mkv")
     sub.add_argument("--show", action="store_true", help="show it in a window; q ends it")
@@ -68,7 +66,7 @@ def add_commands(command: Command) -> None:
     sub.add_argument(
         "--policy",
         choices=["every", "newest"],
-        help="process every frame, or drop those that come too fast (default: newest for cameras and addresses)",
+        help="process every frame, or drop those that come too fast (default: newest if live, else every)",
     )
     sub.add_argument(
         "--checkpoint", default="street-tiny", help="file, or a bundled model (default: %(default)s)"

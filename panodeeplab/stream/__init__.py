@@ -1,8 +1,8 @@
 """Panoptic video at the speed of the hardware.
 
 Frames of a file, a folder, a camera or an address (`sources`) go through stages that run side by side
-(`pipeline`, over bounded queues, `channel`) to a file, a window (`outputs`) or a browser (`mjpeg`); `run` puts
-them together, and `meter` knows frame rate and latency.
+(`pipeline`, over bounded queues, `channel`) to a file, a window (`outputs`) or a browser (`mjpeg`); `run`
+puts them together, and `meter` knows frame rate and latency.
 """
 
 from panodeeplab.stream.mjpeg import MjpegServer

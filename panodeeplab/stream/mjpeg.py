@@ -63,7 +63,8 @@ class MjpegServer:
         seen = 0
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._closed or self._newest[0] > seen)
+                while not self._closed and self._newest[0] <= seen:
+                    self._changed.wait()
                 if self._closed:
                     return
                 seen, data = self._newest

@@ -108,8 +108,8 @@ class Window:
         screens = ("DISPLAY", "WAYLAND_DISPLAY")
         if "GUI:                           NONE" in cv2.getBuildInformation():
             raise ModuleNotFoundError(
-                "this OpenCV has no windows (opencv-python-headless): for --show, replace it by opencv-python; "
-                "or look with a browser, --serve"
+                "this OpenCV has no windows (opencv-python-headless): for --show, replace it by "
+                "opencv-python; or look with a browser, --serve"
             )
         # Asked for beforehand: without a screen some builds of OpenCV end the whole process.
         if sys.platform.startswith("linux") and not any(os.environ.get(name) for name in screens):

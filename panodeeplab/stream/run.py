@@ -96,7 +96,7 @@ def run_stream(
 
     Decoding, prediction, tracking and drawing each have a thread, the outputs the caller's; memory does not
     grow with the length of the stream. Ctrl-C and SIGTERM end it as the end of the source would: what is on
-    its way is finished, and the outputs are closed. Progress and broken frames are reported on standard error.
+    its way is finished, and the outputs are closed. Progress and broken frames go to standard error.
 
     Args:
         source: see `open_source`.

@@ -142,11 +142,10 @@ def test_a_stage_that_raises_ends_everything_and_says_which(place, after):
     ]
     with (
         Pipeline(source(), stages) as pipeline,
-        pytest.raises(StageError, match="stage .* KeyError") as caught,
+        pytest.raises(StageError, match=f"stage {place} failed: KeyError") as caught,
     ):
         for _ in pipeline:
             pass
-    assert f"stage {place} failed" in str(caught.value)
     assert isinstance(caught.value.__cause__, KeyError)
     assert not names() & {"first", "last", "decode"}
 

@@ -146,11 +146,11 @@ def test_what_has_an_end_is_not_connected_again():
 def test_bad_sources_are_named(tmp_path):
     (tmp_path / "no.mp4").write_bytes(b"no video")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(FileNotFoundError, match="no file or folder missing.mp4"):
+    with pytest.raises(FileNotFoundError, match=r"no file or folder missing\.mp4"):
         open_source("missing.mp4")
     with pytest.raises(ValueError, match="no image below"):
         open_source(tmp_path / "empty")
-    with pytest.raises(ValueError, match="cannot open http://127.0.0.1:9/"):
+    with pytest.raises(ValueError, match=r"cannot open http://127\.0\.0\.1:9/"):
         open_source("http://127.0.0.1:9/")
     with pytest.raises(ValueError, match="cannot open camera 7"):
         open_capture("7", lambda: Camera([], opened=False))

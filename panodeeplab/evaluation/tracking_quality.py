@@ -118,9 +118,7 @@ class TrackingQuality:
         association = sum(qualities.values()) / len(qualities) if qualities else math.nan
         hits = np.diag(self._confusion).astype(float)
         unions = self._confusion.sum(1) + self._confusion.sum(0)[:-1] - hits
-        segmentation = (
-            float((hits[unions > 0] / unions[unions > 0]).mean()) if (unions > 0).any() else math.nan
-        )
+        segmentation = float((hits[occurs] / unions[occurs]).mean()) if occurs.any() else math.nan
         return TrackingScores(
             stq=math.sqrt(association * segmentation),
             association=association,
