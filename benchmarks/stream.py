@@ -2,11 +2,11 @@
 
 python benchmarks/stream.py stages    synthetic stages that wait: pipeline against the slowest of them
 python benchmarks/stream.py model     a video and the bundled model: each stage alone, then the pipeline
-python benchmarks/stream.py memory    36,000 frames, an hour at ten a second, with a predictor that only counts
+python benchmarks/stream.py memory    36,000 frames, an hour at ten a second, with a predictor that is none
 
-Waiting stands for work that needs no processor time of this process, such as a GPU's. On a CPU the stages share
-the cores, so the pipeline can only reach the slowest stage's own rate where the others leave it its cores:
-"model" also prints what the processor time of all stages together allows.
+Waiting stands for work that needs no processor time, such as a GPU's. On a CPU the stages share the cores, so
+the pipeline can only reach the slowest stage's own rate where the others leave it its cores: "model" also
+prints what the processor time of all stages together allows.
 """
 
 import argparse
@@ -30,23 +30,21 @@ from panodeeplab.stream.frame import Frame
 
 
 def synthetic(count: int = 300) -> None:
+    def wait(milliseconds):
+        def stage(item):
+            time.sleep(milliseconds / 1000)
+            return item
+
+        return stage
+
+    def source(milliseconds):
+        return map(wait(milliseconds), range(count))
+
     for name, times_ms in (
         ("one slow stage", (3, 12, 2, 4)),
         ("equal stages", (10, 10, 10, 10)),
         ("the last is slow", (2, 3, 4, 12)),
     ):
-
-        def wait(milliseconds):
-            def stage(item):
-                time.sleep(milliseconds / 1000)
-                return item
-
-            return stage
-
-        def source(decode=wait(times_ms[0])):
-            for number in range(count):
-                yield decode(number)
-
         slowest = wait(max(times_ms))
         start = time.perf_counter()
         for number in range(count // 4):
@@ -55,7 +53,7 @@ def synthetic(count: int = 300) -> None:
         stages = [(f"stage {n}", wait(ms)) for n, ms in enumerate(times_ms[1:-1])]
         last = wait(times_ms[-1])
         start = time.perf_counter()
-        with Pipeline(source(), stages) as pipeline:
+        with Pipeline(source(times_ms[0]), stages) as pipeline:
             for number in pipeline:
                 last(number)
         rate = count / (time.perf_counter() - start)

@@ -118,6 +118,7 @@ class TrackingQuality:
         association = sum(qualities.values()) / len(qualities) if qualities else math.nan
         hits = np.diag(self._confusion).astype(float)
         unions = self._confusion.sum(1) + self._confusion.sum(0)[:-1] - hits
+        occurs = unions > 0
         segmentation = float((hits[occurs] / unions[occurs]).mean()) if occurs.any() else math.nan
         return TrackingScores(
             stq=math.sqrt(association * segmentation),

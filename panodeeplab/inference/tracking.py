@@ -167,7 +167,7 @@ def _some_pixels(panoptic: np.ndarray) -> torch.Tensor:
 def _mask_overlap(
     track_ids: np.ndarray, ids: np.ndarray, last: torch.Tensor, pixels: torch.Tensor
 ) -> np.ndarray:
-    """(T, S) intersection over union of masks in the last map and in this; the ids are distinct, but for -1."""
+    """(T, S) intersection over union of masks in the last map and in this; only -1 may be there twice."""
     pairs, counts = (x.numpy() for x in pair_counts(last, pixels))
     row, column = _places(track_ids, pairs[:, 0]), _places(ids, pairs[:, 1])
     # With one more for all that is neither.
