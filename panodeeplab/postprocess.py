@@ -38,6 +38,8 @@ class PanopticSegment:
         center: (y, x) of the center in pixels, None for stuff. It may lie outside the mask.
         support: 0..1, votes for the center for each pixel of a thing; 0 for stuff, and where centers come
             from the heatmap alone and no votes are counted.
+        track_id: number of the object over a whole video, from 1, as `panodeeplab.inference.tracking.Tracker`
+            gives it; None without.
     """
 
     id: int
@@ -49,6 +51,7 @@ class PanopticSegment:
     box: tuple[int, int, int, int]
     center: tuple[int, int] | None
     support: float = 0.0
+    track_id: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,12 +96,13 @@ class PanopticResult:
         """(H, W) int32, the number of the instance within its class, from 1; 0 on stuff and void."""
         return np.where(self.panoptic < 0, np.int32(0), self.panoptic % np.int32(self.label_divisor))
 
-    def overlay(self, *, alpha: float = 0.5, labels: bool = True) -> np.ndarray:
+    def overlay(self, *, alpha: float = 0.5, labels: bool = True, ids: bool = False) -> np.ndarray:
         """The result drawn over its image, see `panodeeplab.visualize.draw_panoptic`.
 
         Args:
             alpha: weight of the colors, 0 (image only) to 1 (colors only).
             labels: whether to write names and scores.
+            ids: whether labels carry the instance number too; over a video it is steady with a `Tracker`.
 
         Returns:
             (H, W, 3) uint8, RGB.
@@ -116,6 +120,7 @@ class PanopticResult:
             segments=self.segments,
             alpha=alpha,
             labels=labels,
+            ids=ids,
         )
 
 

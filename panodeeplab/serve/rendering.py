@@ -10,7 +10,8 @@ import cv2
 import numpy as np
 
 from panodeeplab.classes import ClassTable
-from panodeeplab.data.coco_panoptic import coco_categories, id2rgb, segments_to_annotation
+from panodeeplab.data.coco_panoptic import id2rgb
+from panodeeplab.data.coco_writer import coco_categories, segments_to_annotation
 from panodeeplab.postprocess import VOID_LABEL, PanopticResult, PanopticSegment
 from panodeeplab.serve.media import Decoded
 from panodeeplab.visualize import color_panoptic, draw_center_heatmap, draw_offset
