@@ -36,6 +36,14 @@ def convert(model: nn.Module) -> openvino.Model:
     return converted
 
 
+def read_onnx(proto) -> openvino.Model:
+    """An `onnx.ModelProto` as an OpenVINO model."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "network.onnx"
+        path.write_bytes(proto.SerializeToString())
+        return openvino.Core().read_model(path)
+
+
 def write_openvino(model: openvino.Model, path: Path, metadata: Metadata, *, half: bool = False) -> None:
     """Write an OpenVINO model, .xml with .bin beside it, with the description of its network.
 

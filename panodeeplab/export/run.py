@@ -93,10 +93,10 @@ def _export_onnx(
 
         append_operators(proto, metadata, size)
     elif postprocess == "library":
-        from panodeeplab.export.library import append_library, build_library
+        from panodeeplab.export.library import append_library, copy_library, library_path
 
         append_library(proto, metadata)
-        build_library(output.with_suffix(".so"))
+        copy_library(output.with_suffix(library_path().suffix))
     write_onnx(proto, output, metadata)
 
 
