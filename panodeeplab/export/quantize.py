@@ -34,7 +34,7 @@ def export_int8(model: nn.Module, output: Path, format: str, metadata: Metadata,
         ValueError: no image there.
         ModuleNotFoundError: the extra "onnx" is not installed, or "openvino" for its format.
     """
-    images = list(_calibration_images(folder, metadata))
+    images = list(calibration_images(folder, metadata))
     proto = quantize(network_to_onnx(model), images)
     if format == "onnx":
         write_onnx(proto, output, metadata)
@@ -98,7 +98,7 @@ def _last_layers(proto) -> list[str]:
     return excluded
 
 
-def _calibration_images(folder: Path, metadata: Metadata) -> Iterator[np.ndarray]:
+def calibration_images(folder: Path, metadata: Metadata) -> Iterator[np.ndarray]:
     """Images of a folder at the size that the network sees them, (h, w, 3) uint8."""
     paths = find_images(folder)
     step = max(1, len(paths) / _MOST_IMAGES)

@@ -321,7 +321,7 @@ class _StageClock:
 
 
 def fitting_size(image_size: tuple[int, int], size: tuple[int, int] | None) -> tuple[int, int]:
-    """The largest (H, W) of an image's aspect ratio that fits inside `size`; the image's own if that is None."""
+    """The largest (H, W) of an image's aspect ratio that fits inside `size`; None keeps its own size."""
     if size is None:
         return image_size
     scale = min(limit / length for limit, length in zip(size, image_size, strict=True))
