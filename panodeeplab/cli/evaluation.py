@@ -49,7 +49,7 @@ def _evaluate(args: argparse.Namespace) -> int:
         class_map=True,
         # Scores are to be repeatable: PyTorch in full precision, unless something else is asked for.
         backend=args.backend or ("auto" if exported else "eager"),
-        precision=args.precision,
+        precision=args.precision or ("auto" if exported else "float32"),
     )
     divisor = config.postprocess.label_divisor
     official = dataset.classes.label_ids == CITYSCAPES.label_ids
@@ -107,7 +107,10 @@ def add_commands(command: Command) -> None:
         "--backend",
         **BACKEND | {"help": "what runs the network (default: eager; auto for an exported file)"},
     )
-    sub.add_argument("--precision", default="float32", **PRECISION)
+    sub.add_argument(
+        "--precision",
+        **PRECISION | {"help": "of the network (default: float32; auto for an exported file)"},
+    )
     sub.add_argument(
         "--ap",
         choices=["cityscapes", "coco", "none"],

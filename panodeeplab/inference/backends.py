@@ -39,7 +39,8 @@ def choose(
     "auto" takes the fastest backend that is legal: one that is installed, runs on the device, starts within
     seconds and gives the maps of PyTorch to 1e-4 of their largest value at float32. On a CPU that is
     OpenVINO, else ONNX Runtime for an exported file and PyTorch for a checkpoint; on other devices PyTorch.
-    A precision of "auto" is float16 on CUDA, bfloat16 on CPUs with instructions for it, else float32.
+    A precision of "auto" is float16 on CUDA, bfloat16 on CPUs with instructions for it, else float32; an
+    exported file in int8 stays that.
 
     Raises:
         ValueError: no such backend or precision, or they do not go together with the model or the device.
@@ -68,6 +69,10 @@ def choose(
     if legal is None and backend in ("onnxruntime", "openvino"):
         raise ValueError(f"backend {backend!r} does not run on device {str(device)!r}")
     legal = legal or ("float32",)
+    if isinstance(model, Exported) and model.metadata.precision == "int8":
+        if precision != "auto":
+            raise ValueError(f"precision must be auto for {model.path}, which is int8, got {precision!r}")
+        return backend, "int8"
     whole = isinstance(model, Exported) or is_foldable(model)
     if precision == "auto":
         precision = "float32"

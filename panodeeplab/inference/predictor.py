@@ -87,7 +87,7 @@ class Predictor:
     Attributes:
         network: what runs: from (N, 3, H, W) uint8 on `device` to `panodeeplab.predictions.Predictions`.
         backend: the one that was chosen.
-        precision: likewise.
+        precision: likewise; "int8" for a file that was exported so.
 
     Raises:
         ValueError: `size` is not two positive integers, `scales` not positive numbers, the device does not
@@ -114,6 +114,11 @@ class Predictor:
         if size is not None and (len(size) != 2 or min(size) < 1):
             raise ValueError(f"size must be (H, W) of at least 1, got {size}")
         self.device = _checked_device(device)
+        if isinstance(model, Exported) and model.metadata.outputs != "maps":
+            raise ValueError(
+                f"model: {model.path} has its post-processing inside, which a predictor does by itself; "
+                "export it with postprocess 'none', or run it as docs/export.md says"
+            )
         self.backend, self.precision = choose(model, backend, precision, self.device)
         self.align_corners = (
             model.metadata.align_corners if isinstance(model, Exported) else model.align_corners

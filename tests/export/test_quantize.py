@@ -1,5 +1,7 @@
 """Networks in 8 bits."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -24,6 +26,22 @@ def test_int8_is_a_third_of_the_size_and_sees_the_same(onnx_file, frame):
     assert not np.array_equal(exact[0], rough[0])
     assert (exact[0].argmax(1) == rough[0].argmax(1)).mean() > 0.95
     assert np.abs(exact[2] - rough[2]).mean() < 1.0
+
+
+def test_predictor_says_that_a_file_is_int8(onnx_file, tmp_path, frame):
+    from panodeeplab.export.exported import open_exported
+    from panodeeplab.export.onnx import write_onnx
+    from panodeeplab.inference.predictor import Predictor
+
+    metadata = open_exported(onnx_file).metadata
+    path = tmp_path / "small.onnx"
+    write_onnx(onnx.load(onnx_file), path, replace(metadata, precision="int8"))
+    assert Predictor.from_checkpoint(path, backend="onnxruntime").precision == "int8"
+    with pytest.raises(ValueError, match=r"precision must be auto for .*small\.onnx, which is int8"):
+        Predictor.from_checkpoint(path, backend="onnxruntime", precision="float32")
+    write_onnx(onnx.load(onnx_file), path, replace(metadata, outputs="panoptic"))
+    with pytest.raises(ValueError, match=r"small\.onnx has its post-processing inside"):
+        Predictor.from_checkpoint(path)
 
 
 def test_calibration_images_have_the_size_that_the_network_sees(tmp_path):
