@@ -5,7 +5,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from panodeeplab.config import LossConfig
-from panodeeplab.model.panoptic_deeplab import Predictions
+from panodeeplab.losses_per_image import (
+    center_loss_per_image,
+    offset_loss_per_image,
+    semantic_loss_per_image,
+)
+from panodeeplab.predictions import Predictions
 from panodeeplab.targets import PanopticTargets
 
 
@@ -86,7 +91,7 @@ def panoptic_losses(
     Args:
         predictions: of a batch of N, at output stride.
         targets: batched, (N, ...) each.
-        config: weights and the fraction of hard pixels.
+        config: weights, the fraction of hard pixels, and what is divided by.
         stride: pixels in a grid cell.
         align_corners: of the network, see `panodeeplab.model.PanopticDeepLab`.
     """
@@ -99,17 +104,25 @@ def panoptic_losses(
         full = F.interpolate(x.float(), size=size, mode="bilinear", align_corners=align_corners)
         return full[..., :height, :width]
 
+    if config.normalization == "image":
+        of_semantic, of_center, of_offset = (
+            semantic_loss_per_image,
+            center_loss_per_image,
+            offset_loss_per_image,
+        )
+    else:
+        of_semantic, of_center, of_offset = semantic_loss, center_loss, offset_loss
     losses = {
         "semantic": config.semantic_weight
-        * semantic_loss(
+        * of_semantic(
             upsample(predictions.semantic),
             targets.sem_seg,
             targets.sem_seg_weights,
             top_k=config.semantic_top_k,
         ),
         "center": config.center_weight
-        * center_loss(upsample(predictions.center), targets.center, targets.center_weights),
+        * of_center(upsample(predictions.center), targets.center, targets.center_weights),
         "offset": config.offset_weight
-        * offset_loss(upsample(predictions.offset) * stride, targets.offset, targets.offset_weights),
+        * of_offset(upsample(predictions.offset) * stride, targets.offset, targets.offset_weights),
     }
     return losses | {"total": sum(losses.values())}

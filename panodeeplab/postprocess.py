@@ -66,6 +66,9 @@ class PanopticResult:
         class_map: (H, W) int32, the class of largest probability at each pixel, which semantic benchmarks
             score; unlike `semantic` it knows no instances, no stuff that is too small and no void. None if it
             was not asked for.
+        predictions: the maps that the panoptic map was made from, of this image: (C, h, w), (1, h, w) and
+            (2, h, w) on the CPU, offsets in cells. None if they were not asked for.
+        stride: pixels of the image in a cell of `predictions`, whose first cell lies in the image's corner.
     """
 
     panoptic: np.ndarray
@@ -75,6 +78,8 @@ class PanopticResult:
     image: np.ndarray | None = None
     timings_ms: dict[str, float] = field(default_factory=dict)
     class_map: np.ndarray | None = None
+    predictions: Predictions | None = None
+    stride: int = STRIDE
 
     @property
     def semantic(self) -> np.ndarray:
@@ -124,6 +129,7 @@ def postprocess(
     stride: int = STRIDE,
     class_map: bool = False,
     align_corners: bool = False,
+    keep_predictions: bool = False,
 ) -> list[PanopticResult]:
     """Panoptic results of a batch, at the size of the images even if the network saw them at another.
 
@@ -141,6 +147,7 @@ def postprocess(
         class_map: whether the results have one.
         align_corners: of the network, see `panodeeplab.model.PanopticDeepLab`: whether the corners of its
             grid lie on the middles of corner pixels.
+        keep_predictions: whether the results have them, on the grid that the map was made from.
 
     Returns:
         One result per image, without its image.
@@ -203,6 +210,8 @@ def postprocess(
             classes=classes,
             label_divisor=config.label_divisor,
             class_map=class_maps[n],
+            predictions=Predictions(*(maps[n].cpu() for maps in predictions)) if keep_predictions else None,
+            stride=op_stride,
         )
         for n in range(len(output.panoptic))
     ]

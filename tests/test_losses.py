@@ -6,6 +6,12 @@ import torch
 
 from panodeeplab.config import LossConfig
 from panodeeplab.losses import center_loss, offset_loss, panoptic_losses, semantic_loss
+from panodeeplab.losses_per_image import (
+    center_loss_per_image,
+    mean_per_image,
+    offset_loss_per_image,
+    semantic_loss_per_image,
+)
 from panodeeplab.model import Predictions
 from panodeeplab.targets import PanopticTargets, panoptic_targets
 
@@ -107,3 +113,38 @@ def test_aligned_corners_reach_the_losses():
     losses = panoptic_losses(predictions, targets, LossConfig(), align_corners=True)
     assert losses["center"] == pytest.approx(0, abs=1e-4)
     assert losses["offset"] == pytest.approx(0, abs=1e-5)
+
+
+def test_each_image_counts_as_much_as_any_other():
+    """Two images of one error each, one of which has ten times as many pixels with a weight."""
+    losses = torch.zeros(3, 4, 5)
+    losses[0, :2] = 4.0
+    losses[1, 0, 0] = 2.0  # and the third has none
+    assert mean_per_image(losses) == (4.0 + 2.0 + 0.0) / 3
+    # The hardest quarter of 20 pixels is 5: of the second image one pixel alone has a loss.
+    losses[0, 0, 0] = 14.0
+    assert mean_per_image(losses, 0.25) == ((14.0 + 4 * 4.0) / 5 + 2.0) / 3
+
+
+def test_images_of_a_batch_do_not_share_a_normalization():
+    generator = torch.Generator().manual_seed(0)
+    logits, labels = torch.randn(2, 3, 6, 7, generator=generator), torch.zeros(2, 6, 7, dtype=torch.int64)
+    labels[1, 1:] = 255
+    weights = torch.ones(2, 6, 7)
+    alone = [
+        semantic_loss_per_image(logits[i : i + 1], labels[i : i + 1], weights[i : i + 1]) for i in (0, 1)
+    ]
+    together = semantic_loss_per_image(logits, labels, weights)
+    torch.testing.assert_close(together, sum(alone) / 2)
+    assert together != semantic_loss(logits, labels, weights)
+
+
+def test_nothing_to_learn_is_no_loss_and_has_a_gradient_per_image():
+    heatmap = torch.zeros(2, 1, 3, 3, requires_grad=True)
+    loss = center_loss_per_image(heatmap, torch.zeros(2, 3, 3), torch.zeros(2, 1, 3, 3))
+    loss += offset_loss_per_image(
+        heatmap.repeat(1, 2, 1, 1), torch.zeros(2, 2, 3, 3), torch.zeros(2, 1, 3, 3)
+    )
+    loss.backward()
+    assert loss == 0
+    assert not heatmap.grad.isnan().any()

@@ -25,6 +25,7 @@ def _predict(args: argparse.Namespace) -> int:
         flip=args.flip,
         backend=args.backend,
         precision=args.precision,
+        images_from=args.images_from,
     )
 
 
@@ -38,6 +39,12 @@ def add_commands(command: Command) -> None:
         "--checkpoint",
         default="street-tiny",
         help="checkpoint, exported .onnx or .xml, or a bundled model (default: %(default)s)",
+    )
+    sub.add_argument(
+        "--images-from",
+        type=Path,
+        metavar="JSON",
+        help="predict the images that this COCO JSON lists, with its image ids, as COCO's scores want them",
     )
     sub.add_argument("--output", type=Path, required=True, help="folder")
     sub.add_argument("--device", default="cpu", help="torch device (default: %(default)s)")

@@ -44,13 +44,7 @@ def read_image(path: str | Path) -> np.ndarray:
         raise FileNotFoundError(f"path: no image file {path}")
     try:
         with Image.open(path) as file:
-            image = ImageOps.exif_transpose(file)
-            if image.mode == "F":
-                raise ValueError("floating point pixels, wanted 8 or 16 bits")
-            if image.mode.startswith("I"):  # 16 bits of gray, which convert() would clip at 255
-                gray = (np.clip(np.asarray(image), 0, 65535) >> 8).astype(np.uint8)
-                return np.repeat(gray[..., None], 3, axis=2)
-            return np.array(image.convert("RGB"))
+            return upright_rgb(file)
     # All that Pillow raises for a damaged file, SyntaxError and struct.error included.
     except (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError) as error:
         raise ValueError(f"path: cannot read {path} as an image: {error}") from error
@@ -58,6 +52,25 @@ def read_image(path: str | Path) -> np.ndarray:
 
 # One image, or several: an array or a path each, or a batch in one array.
 Image8 = np.ndarray | Tensor | str | Path
+
+
+def upright_rgb(file: Image.Image) -> np.ndarray:
+    """Pixels of an opened picture, as `read_image` reads it.
+
+    Returns:
+        (H, W, 3) uint8, RGB.
+
+    Raises:
+        ValueError: floating point pixels.
+        Exception: what Pillow raises for a damaged file.
+    """
+    image = ImageOps.exif_transpose(file)
+    if image.mode == "F":
+        raise ValueError("floating point pixels, wanted 8 or 16 bits")
+    if image.mode.startswith("I"):  # 16 bits of gray, which convert() would clip at 255
+        gray = (np.clip(np.asarray(image), 0, 65535) >> 8).astype(np.uint8)
+        return np.repeat(gray[..., None], 3, axis=2)
+    return np.array(image.convert("RGB"))
 
 
 class Predictor:
@@ -88,6 +101,7 @@ class Predictor:
         network: what runs: from (N, 3, H, W) uint8 on `device` to `panodeeplab.predictions.Predictions`.
         backend: the one that was chosen.
         precision: likewise; "int8" for a file that was exported so.
+        keep_predictions: whether results have `predictions`.
 
     Raises:
         ValueError: `size` is not two positive integers, `scales` not positive numbers, the device does not
@@ -108,6 +122,7 @@ class Predictor:
         class_map: bool = False,
         backend: Backend = "auto",
         precision: Precision = "auto",
+        keep_predictions: bool = False,
     ) -> None:
         if len(scales) == 0 or not all(0 < scale < float("inf") for scale in scales):
             raise ValueError(f"scales must be positive numbers, at least one, got {scales}")
@@ -119,6 +134,13 @@ class Predictor:
                 f"model: {model.path} has its post-processing inside, which a predictor does by itself; "
                 "export it with postprocess 'none', or run it as docs/export.md says"
             )
+        if getattr(model, "pooling_window", None) is not None and tuple(scales) != (1.0,):
+            if backend not in ("auto", "eager"):
+                raise ValueError(
+                    f"backend must be eager for scales {tuple(scales)} of a model with a pooling_window, which "
+                    f"grows with the scale, got {backend!r}"
+                )
+            backend = "eager"
         self.backend, self.precision = choose(model, backend, precision, self.device)
         self.align_corners = (
             model.metadata.align_corners if isinstance(model, Exported) else model.align_corners
@@ -130,6 +152,7 @@ class Predictor:
         self.scales = tuple(scales)
         self.flip = flip
         self.class_map = class_map
+        self.keep_predictions = keep_predictions
 
     @classmethod
     def from_checkpoint(
@@ -143,6 +166,7 @@ class Predictor:
         class_map: bool = False,
         backend: Backend = "auto",
         precision: Precision = "auto",
+        keep_predictions: bool = False,
     ) -> "Predictor":
         """Load a trained model with its classes and its post-processing.
 
@@ -158,6 +182,7 @@ class Predictor:
             class_map: see `Predictor`.
             backend: see `Predictor`.
             precision: see `Predictor`; an exported file has the one that it was exported with.
+            keep_predictions: see `Predictor`.
 
         Raises:
             FileNotFoundError: no such file or bundled model.
@@ -189,6 +214,7 @@ class Predictor:
             class_map=class_map,
             backend=backend,
             precision=precision,
+            keep_predictions=keep_predictions,
         )
 
     def warm_up(self, image_size: tuple[int, int] | None = None, *, batch: int = 1) -> None:
@@ -274,6 +300,7 @@ class Predictor:
             config=self.config,
             stride=stride,
             class_map=self.class_map,
+            keep_predictions=self.keep_predictions,
             align_corners=align_corners,
         )
         clock.stage("postprocess")

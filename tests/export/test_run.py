@@ -30,7 +30,7 @@ def test_openvino_file_finds_the_same(tmp_path, frame, capsys):
 def test_pt2_gives_the_maps_for_any_batch_and_size(tmp_path, frame):
     path = tmp_path / "street.pt2"
     assert main(["export", "street-tiny", str(path)]) == 0
-    program = torch.export.load(path).module()
+    program = torch.export.load(path).module(check_guards=False)
     images = torch.from_numpy(np.stack([frame[:70, :99]] * 3))
     with torch.inference_mode():
         expected = load_checkpoint("street-tiny").model(images.permute(0, 3, 1, 2))
