@@ -137,8 +137,8 @@ class Predictor:
         if getattr(model, "pooling_window", None) is not None and tuple(scales) != (1.0,):
             if backend not in ("auto", "eager"):
                 raise ValueError(
-                    f"backend must be eager for scales {tuple(scales)} of a model with a pooling_window, which "
-                    f"grows with the scale, got {backend!r}"
+                    f"backend must be eager for scales {tuple(scales)} of a model with a pooling_window, "
+                    f"which grows with the scale, got {backend!r}"
                 )
             backend = "eager"
         self.backend, self.precision = choose(model, backend, precision, self.device)
