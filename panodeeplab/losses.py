@@ -10,7 +10,7 @@ from panodeeplab.losses_per_image import (
     offset_loss_per_image,
     semantic_loss_per_image,
 )
-from panodeeplab.model.panoptic_deeplab import Predictions
+from panodeeplab.predictions import Predictions
 from panodeeplab.targets import PanopticTargets
 
 

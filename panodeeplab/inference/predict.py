@@ -14,6 +14,7 @@ from tqdm import tqdm
 from panodeeplab.data.coco_dataset import image_file_names
 from panodeeplab.data.coco_panoptic import load_coco_json
 from panodeeplab.files import replacing
+from panodeeplab.inference.backends import Backend, Precision
 from panodeeplab.inference.predictor import Predictor, read_image
 from panodeeplab.inference.results import CityscapesWriter, CocoWriter, check_image_id
 
@@ -31,6 +32,8 @@ def predict_files(
     format: Literal["coco", "cityscapes"] = "coco",
     scales: Sequence[float] | None = None,
     flip: bool | None = None,
+    backend: Backend = "auto",
+    precision: Precision = "auto",
     images_from: str | Path | None = None,
 ) -> int:
     """Predict one image, or every image below a folder, and write what was seen.
@@ -54,6 +57,8 @@ def predict_files(
         format: of the files.
         scales: test-time augmentation, see `Predictor.from_checkpoint`.
         flip: likewise.
+        backend: see `Predictor`.
+        precision: likewise.
         images_from: a COCO JSON of any kind (panoptic, instances, or the image list of a test set), whose
             `images` say which files of the folder `source` to predict, and the ids of their results.
 
@@ -79,7 +84,14 @@ def predict_files(
     else:
         names, paths = _listed_images(source, Path(images_from))
     predictor = Predictor.from_checkpoint(
-        checkpoint, device=device, size=size, scales=scales, flip=flip, class_map=format == "cityscapes"
+        checkpoint,
+        device=device,
+        size=size,
+        scales=scales,
+        flip=flip,
+        class_map=format == "cityscapes",
+        backend=backend,
+        precision=precision,
     )
     if format == "cityscapes":
         for name in names:
