@@ -1,6 +1,7 @@
 """The classes of a data set: name, color, and which of them are countable things."""
 
-from dataclasses import dataclass
+import json
+from dataclasses import asdict, dataclass
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,18 @@ class ClassTable:
 
     def __len__(self) -> int:
         return len(self.names)
+
+    def to_json(self) -> str:
+        """The table as files of models carry it."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> "ClassTable":
+        """The table that `to_json` wrote."""
+        table = json.loads(text)
+        for key in ("names", "thing_ids", "label_ids"):
+            table[key] = tuple(table[key])
+        return cls(**table | {"colors": tuple(map(tuple, table["colors"]))})
 
 
 # Cityscapes' evaluation classes (cityscapesScripts, helpers/labels.py): name, color, label id, by train id.

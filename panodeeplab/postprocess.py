@@ -11,7 +11,7 @@ from torch import Tensor
 from panodeeplab import ops
 from panodeeplab.classes import ClassTable
 from panodeeplab.config import PostprocessConfig
-from panodeeplab.model import STRIDE, Predictions
+from panodeeplab.predictions import STRIDE, Predictions
 from panodeeplab.visualize import draw_panoptic
 
 VOID_LABEL = -1

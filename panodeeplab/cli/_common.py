@@ -13,6 +13,16 @@ OVERRIDE = {
     "help": "change a setting of the run, as in training.learning_rate=1e-3; may be given several times",
 }
 
+BACKEND = {
+    "choices": ["auto", "eager", "compile", "onnxruntime", "openvino"],
+    "help": "what runs the network (default: %(default)s)",
+}
+
+PRECISION = {
+    "choices": ["auto", "float32", "bfloat16", "float16"],
+    "help": "of the network (default: %(default)s)",
+}
+
 RESULT_FORMAT = {
     "choices": ["coco", "cityscapes"],
     "default": "coco",

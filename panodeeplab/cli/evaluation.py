@@ -4,7 +4,7 @@ import argparse
 import json
 from pathlib import Path
 
-from panodeeplab.cli._common import OVERRIDE, RESULT_FORMAT, Command
+from panodeeplab.cli._common import BACKEND, OVERRIDE, PRECISION, RESULT_FORMAT, Command
 
 
 def _evaluate(args: argparse.Namespace) -> int:
@@ -13,31 +13,43 @@ def _evaluate(args: argparse.Namespace) -> int:
     from panodeeplab.data.datasets import build_dataset
     from panodeeplab.evaluation.evaluate import evaluate
     from panodeeplab.evaluation.tables import format_evaluation
+    from panodeeplab.export.exported import SUFFIXES, open_exported
     from panodeeplab.files import replacing
     from panodeeplab.inference.predictor import Predictor
     from panodeeplab.inference.results import CityscapesWriter, CocoWriter
     from panodeeplab.model import load_checkpoint
 
-    checkpoint = load_checkpoint(args.checkpoint)
+    exported = Path(args.checkpoint).suffix in SUFFIXES
+    if exported and args.config is None:
+        raise ValueError("config: an exported file does not say where data are, give --config")
+    if exported:
+        model = open_exported(args.checkpoint)
+        classes = model.metadata.classes
+    else:
+        checkpoint = load_checkpoint(args.checkpoint)
+        model, classes = checkpoint.model, checkpoint.classes
     if args.config is None:
         config = configuration.override(checkpoint.config, args.set)
     else:
         config = configuration.load(args.config, args.set)
     dataset = build_dataset(config.data, args.split)
-    if dataset.classes.label_ids != checkpoint.classes.label_ids:
+    if dataset.classes.label_ids != classes.label_ids:
         raise ValueError(
-            f"checkpoint has the {len(checkpoint.classes)} classes of {checkpoint.classes.name!r}, "
+            f"checkpoint has the {len(classes)} classes of {classes.name!r}, "
             f"the data the {len(dataset.classes)} of {dataset.classes.name!r}"
         )
     predictor = Predictor(
-        checkpoint.model,
-        checkpoint.classes,
+        model,
+        classes,
         config=config.postprocess,
         size=config.inference.input_size,
         device=args.device,
         scales=config.inference.scales,
         flip=config.inference.flip,
         class_map=True,
+        # Scores are to be repeatable: PyTorch in full precision, unless something else is asked for.
+        backend=args.backend or ("auto" if exported else "eager"),
+        precision=args.precision,
     )
     divisor = config.postprocess.label_divisor
     official = dataset.classes.label_ids == CITYSCAPES.label_ids
@@ -84,11 +96,18 @@ def add_commands(command: Command) -> None:
     sub = command("evaluate", _evaluate, "Panoptic quality, IoU and AP of a checkpoint on a data set.")
     sub.add_argument("--config", type=Path, help="YAML file of a run (default: the one in the checkpoint)")
     sub.add_argument(
-        "--checkpoint", default="street-tiny", help="file, or a bundled model (default: %(default)s)"
+        "--checkpoint",
+        default="street-tiny",
+        help="checkpoint, exported .onnx or .xml, or a bundled model (default: %(default)s)",
     )
     sub.add_argument("--split", choices=["train", "val"], default="val")
     sub.add_argument("--set", **OVERRIDE)
     sub.add_argument("--device", default="cpu", help="torch device (default: %(default)s)")
+    sub.add_argument(
+        "--backend",
+        **BACKEND | {"help": "what runs the network (default: eager; auto for an exported file)"},
+    )
+    sub.add_argument("--precision", default="float32", **PRECISION)
     sub.add_argument(
         "--ap",
         choices=["cityscapes", "coco", "none"],

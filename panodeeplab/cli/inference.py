@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from panodeeplab.cli._common import RESULT_FORMAT, Command
+from panodeeplab.cli._common import BACKEND, PRECISION, RESULT_FORMAT, Command
 
 
 def _demo(args: argparse.Namespace) -> int:
@@ -23,6 +23,8 @@ def _predict(args: argparse.Namespace) -> int:
         format=args.format,
         scales=args.scales,
         flip=args.flip,
+        backend=args.backend,
+        precision=args.precision,
     )
 
 
@@ -33,10 +35,14 @@ def add_commands(command: Command) -> None:
     sub = command("predict", _predict, "Write overlays and COCO panoptic files for images.")
     sub.add_argument("source", type=Path, help="image or folder of images")
     sub.add_argument(
-        "--checkpoint", default="street-tiny", help="file, or a bundled model (default: %(default)s)"
+        "--checkpoint",
+        default="street-tiny",
+        help="checkpoint, exported .onnx or .xml, or a bundled model (default: %(default)s)",
     )
     sub.add_argument("--output", type=Path, required=True, help="folder")
     sub.add_argument("--device", default="cpu", help="torch device (default: %(default)s)")
+    sub.add_argument("--backend", default="auto", **BACKEND)
+    sub.add_argument("--precision", default="auto", **PRECISION)
     sub.add_argument("--format", **RESULT_FORMAT)
     sub.add_argument(
         "--scales",

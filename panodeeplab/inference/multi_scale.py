@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor
 
-from panodeeplab.model import STRIDE, Predictions
+from panodeeplab.predictions import STRIDE, Predictions
 
 # Floats that a strip of the upsampled maps may hold; with the averages they bound the memory.
 _STRIP = 8_000_000

@@ -12,6 +12,7 @@ import numpy as np
 from tqdm import tqdm
 
 from panodeeplab.files import replacing
+from panodeeplab.inference.backends import Backend, Precision
 from panodeeplab.inference.predictor import Predictor, read_image
 from panodeeplab.inference.results import CityscapesWriter, CocoWriter, check_image_id
 
@@ -29,6 +30,8 @@ def predict_files(
     format: Literal["coco", "cityscapes"] = "coco",
     scales: Sequence[float] | None = None,
     flip: bool | None = None,
+    backend: Backend = "auto",
+    precision: Precision = "auto",
 ) -> int:
     """Predict one image, or every image below a folder, and write what was seen.
 
@@ -50,6 +53,8 @@ def predict_files(
         format: of the files.
         scales: test-time augmentation, see `Predictor.from_checkpoint`.
         flip: likewise.
+        backend: see `Predictor`.
+        precision: likewise.
 
     Returns:
         Exit status: 0, or 1 if a file was skipped.
@@ -64,7 +69,14 @@ def predict_files(
     source, output = Path(source), Path(output)
     paths = find_images(source, exclude=output)
     predictor = Predictor.from_checkpoint(
-        checkpoint, device=device, size=size, scales=scales, flip=flip, class_map=format == "cityscapes"
+        checkpoint,
+        device=device,
+        size=size,
+        scales=scales,
+        flip=flip,
+        class_map=format == "cityscapes",
+        backend=backend,
+        precision=precision,
     )
     names = _output_names(paths, source if source.is_dir() else source.parent)
     if format == "cityscapes":

@@ -10,13 +10,17 @@ from typing import Literal, overload
 import cv2
 import numpy as np
 import torch
+import torch.nn.functional as F
 from PIL import Image, ImageOps
+from torch import Tensor, nn
 
 from panodeeplab.classes import ClassTable
 from panodeeplab.config import PostprocessConfig
+from panodeeplab.export.exported import SUFFIXES, Exported, open_exported
+from panodeeplab.inference.backends import Backend, Precision, choose, load_network
 from panodeeplab.inference.multi_scale import average_views
-from panodeeplab.model import STRIDE, PanopticDeepLab, load_checkpoint
 from panodeeplab.postprocess import PanopticResult, postprocess
+from panodeeplab.predictions import STRIDE
 
 
 def read_image(path: str | Path) -> np.ndarray:
@@ -52,14 +56,19 @@ def read_image(path: str | Path) -> np.ndarray:
         raise ValueError(f"path: cannot read {path} as an image: {error}") from error
 
 
+# One image, or several: an array or a path each, or a batch in one array.
+Image8 = np.ndarray | Tensor | str | Path
+
+
 class Predictor:
     """Panoptic segmentation of RGB images of any size.
 
     The network sees an image scaled to fit inside `size`, aspect ratio kept; results are always at the size
-    of the image that was given.
+    of the image that was given. Several threads may call one predictor at once.
 
     Args:
-        model: the network; it is moved to `device` and set to evaluation.
+        model: the network, of which evaluation mode is wanted, or an exported file. The predictor runs a copy
+            of `PanopticDeepLab`; another module is moved to `device` and run as it is.
         classes: of its semantic channels.
         config: of the post-processing.
         size: (H, W) that images are scaled to fit into; None runs every image at its own size.
@@ -68,15 +77,27 @@ class Predictor:
             averaged.
         flip: test-time augmentation: average with the predictions of the mirrored image, at every scale.
         class_map: whether results have a `class_map`.
+        backend: what runs the network: "eager" or "compile" (PyTorch), "onnxruntime", "openvino" or "auto",
+            the fastest of those that are installed and start within seconds, see
+            `panodeeplab.inference.backends.choose`. The last two take as many threads as
+            `torch.get_num_threads()` says when the predictor is made.
+        precision: of the network, "float32", "bfloat16", "float16" or "auto": float16 on CUDA, bfloat16 on
+            CPUs with instructions for it, else float32.
+
+    Attributes:
+        network: what runs: from (N, 3, H, W) uint8 on `device` to `panodeeplab.predictions.Predictions`.
+        backend: the one that was chosen.
+        precision: likewise.
 
     Raises:
-        ValueError: `size` is not two positive integers, `scales` not positive numbers, or the device does not
-            exist.
+        ValueError: `size` is not two positive integers, `scales` not positive numbers, the device does not
+            exist, or backend, precision, device and model do not go together.
+        ModuleNotFoundError: the backend is not installed.
     """
 
     def __init__(
         self,
-        model: PanopticDeepLab,
+        model: nn.Module | Exported,
         classes: ClassTable,
         *,
         config: PostprocessConfig | None = None,
@@ -85,13 +106,19 @@ class Predictor:
         scales: Sequence[float] = (1.0,),
         flip: bool = False,
         class_map: bool = False,
+        backend: Backend = "auto",
+        precision: Precision = "auto",
     ) -> None:
         if len(scales) == 0 or not all(0 < scale < float("inf") for scale in scales):
             raise ValueError(f"scales must be positive numbers, at least one, got {scales}")
         if size is not None and (len(size) != 2 or min(size) < 1):
             raise ValueError(f"size must be (H, W) of at least 1, got {size}")
         self.device = _checked_device(device)
-        self.model = model.eval().to(self.device, memory_format=torch.channels_last)
+        self.backend, self.precision = choose(model, backend, precision, self.device)
+        self.align_corners = (
+            model.metadata.align_corners if isinstance(model, Exported) else model.align_corners
+        )
+        self.network = load_network(model, self.backend, self.precision, self.device)
         self.classes = classes
         self.config = config or PostprocessConfig()
         self.size = size
@@ -109,45 +136,74 @@ class Predictor:
         scales: Sequence[float] | None = None,
         flip: bool | None = None,
         class_map: bool = False,
+        backend: Backend = "auto",
+        precision: Precision = "auto",
     ) -> "Predictor":
         """Load a trained model with its classes and its post-processing.
 
         Args:
-            checkpoint: a file that training or `panodeeplab import-checkpoint` wrote, or the name of a
-                bundled model, "street-tiny".
+            checkpoint: a file that training or `panodeeplab import-checkpoint` wrote, the name of a bundled
+                model, "street-tiny", or a file that `panodeeplab export` wrote (.onnx, or OpenVINO's .xml),
+                which brings the same and does not need the network's definition.
             device: see `Predictor`.
             size: (H, W) to scale images into; "trained" takes the size that the model was trained at,
                 "native" scales nothing.
             scales: see `Predictor`; by default those of the model's configuration.
             flip: likewise.
             class_map: see `Predictor`.
+            backend: see `Predictor`.
+            precision: see `Predictor`; an exported file has the one that it was exported with.
 
         Raises:
             FileNotFoundError: no such file or bundled model.
             ValueError: the file is no checkpoint, or another argument is wrong.
+            ModuleNotFoundError: the backend is not installed.
         """
         if isinstance(size, str) and size not in ("trained", "native"):
             raise ValueError(f"size must be (H, W), 'trained' or 'native', got {size!r}")
-        loaded = load_checkpoint(checkpoint)
-        inference = loaded.config.inference
+        if Path(checkpoint).suffix in SUFFIXES:
+            model = open_exported(checkpoint)
+            classes, config = model.metadata.classes, model.metadata.postprocess
+            inference = model.metadata.inference
+        else:
+            from panodeeplab.model import load_checkpoint
+
+            loaded = load_checkpoint(checkpoint)
+            model, classes, config = loaded.model, loaded.classes, loaded.config.postprocess
+            inference = loaded.config.inference
         if isinstance(size, str):
             size = inference.input_size if size == "trained" else None
         return cls(
-            loaded.model,
-            loaded.classes,
-            config=loaded.config.postprocess,
+            model,
+            classes,
+            config=config,
             size=size,
             device=device,
             scales=inference.scales if scales is None else scales,
             flip=inference.flip if flip is None else flip,
             class_map=class_map,
+            backend=backend,
+            precision=precision,
         )
 
-    @overload
-    def __call__(self, images: np.ndarray | str | Path) -> PanopticResult: ...
+    def warm_up(self, image_size: tuple[int, int] | None = None, *, batch: int = 1) -> None:
+        """Run on black images, so that the first real one does not pay for memory and compilation.
+
+        Args:
+            image_size: (H, W) of the images to come; by default `size`, or 512 x 1024 if that is None.
+            batch: how many go through together.
+        """
+        height, width = image_size or self.size or (512, 1024)
+        images = [np.zeros((height, width, 3), np.uint8)] * batch
+        # The first run compiles or sets memory aside, the second tells what is kept.
+        for _ in range(2):
+            self(images)
 
     @overload
-    def __call__(self, images: Sequence[np.ndarray | str | Path]) -> list[PanopticResult]: ...
+    def __call__(self, images: Image8) -> PanopticResult: ...
+
+    @overload
+    def __call__(self, images: Sequence[Image8]) -> list[PanopticResult]: ...
 
     def __call__(self, images):
         """Segment one image, or several at once.
@@ -156,45 +212,51 @@ class Predictor:
         length bounds the memory.
 
         Args:
-            images: (H, W, 3) uint8, RGB (cv2 reads BGR), or the path of a file; or a list of these.
+            images: (H, W, 3) uint8, RGB (cv2 reads BGR), an array or a tensor of any device, or the path of a
+                file; or a list of these, or a batch (N, H, W, 3). Color is the last dimension; of a tensor
+                that has it first, `x.movedim(-3, -1)` is a view. A tensor that lies on a CUDA device is
+                scaled there and never seen by the CPU.
 
         Returns:
             The result of the image, or a list of results in the order given. Their `timings_ms` have
-            "preprocess" (scaling and the copy to the device), "network" and "postprocess"; the time of a
-            batch is shared out evenly. Decoding a file is in none of them. With test-time augmentation,
-            scaling and averaging the views are part of "network".
+            "preprocess" (scaling and the copy to the device), "network" (with the normalization) and
+            "postprocess"; the time of a batch is shared out evenly. Decoding a file is in none of them. With
+            test-time augmentation, scaling and averaging the views are part of "network". A result of a
+            tensor that is not on the CPU has no `image`.
 
         Raises:
             FileNotFoundError: no such file.
             ValueError: not an RGB image, or a damaged file.
         """
-        single = isinstance(images, np.ndarray | str | Path) or not isinstance(images, Sequence)
-        arrays = [_checked_image(image) for image in ([images] if single else images)]
-        by_size: dict[tuple[int, int], list[int]] = {}
-        for index, image in enumerate(arrays):
-            by_size.setdefault(image.shape[:2], []).append(index)
+        if isinstance(images, np.ndarray | Tensor) and images.ndim == 4:
+            images = list(images)
+        single = not isinstance(images, Sequence) or isinstance(images, str)
+        checked = [_checked_image(image) for image in ([images] if single else images)]
+        alike: dict[tuple, list[int]] = {}
+        for index, image in enumerate(checked):
+            alike.setdefault((type(image), image.shape[:2]), []).append(index)
         results: dict[int, PanopticResult] = {}
-        for indices in by_size.values():
-            results.update(zip(indices, self._predict([arrays[i] for i in indices]), strict=True))
-        return results[0] if single else [results[i] for i in range(len(arrays))]
+        for indices in alike.values():
+            results.update(zip(indices, self._predict([checked[i] for i in indices]), strict=True))
+        return results[0] if single else [results[i] for i in range(len(checked))]
 
     @torch.inference_mode()
-    def _predict(self, images: list[np.ndarray]) -> list[PanopticResult]:
-        output_size = images[0].shape[:2]
+    def _predict(self, images: list[np.ndarray] | list[Tensor]) -> list[PanopticResult]:
+        output_size = tuple(images[0].shape[:2])
         clock = _StageClock(self.device)
         input_size = self._input_size(output_size)
         if self.scales == (1.0,) and not self.flip:
             batch = self._batch(images, input_size)
             clock.stage("preprocess")
-            predictions = self.model(batch)
-            stride, align_corners = STRIDE, self.model.align_corners
+            predictions = self.network(batch)
+            stride, align_corners = STRIDE, self.align_corners
         else:
             clock.stage("preprocess")
             predictions = average_views(
-                self.model,
+                self.network,
                 self._views(images, input_size),
                 input_size,
-                align_corners=self.model.align_corners,
+                align_corners=self.align_corners,
             )
             # A cell is a pixel now.
             stride, align_corners = 1, False
@@ -212,18 +274,25 @@ class Predictor:
         clock.stage("postprocess")
         timings_ms = {stage: latency_ms / len(images) for stage, latency_ms in clock.latency_ms.items()}
         return [
-            replace(result, image=image, timings_ms=dict(timings_ms))
+            replace(
+                result, image=image if isinstance(image, np.ndarray) else None, timings_ms=dict(timings_ms)
+            )
             for result, image in zip(results, images, strict=True)
         ]
 
-    def _batch(self, images: list[np.ndarray], size: tuple[int, int]) -> torch.Tensor:
-        batch = torch.from_numpy(np.stack([_resized(image, size) for image in images]))
+    def _batch(self, images: list[np.ndarray] | list[Tensor], size: tuple[int, int]) -> Tensor:
+        if isinstance(images[0], Tensor):
+            return _resized_on_device(torch.stack([image.to(self.device) for image in images]), size)
+        resized = [_resized(image, size) for image in images]
+        batch = np.stack(resized) if len(resized) > 1 else resized[0][None]
+        if not (batch.flags.c_contiguous and batch.flags.writeable):
+            batch = batch.copy()  # torch warns of what it may not write, and wants no negative strides
         # The array is (N, H, W, 3); seen as (N, 3, H, W), it is channels_last as it lies.
-        return batch.to(self.device).permute(0, 3, 1, 2)
+        return torch.from_numpy(batch).to(self.device).permute(0, 3, 1, 2)
 
     def _views(
-        self, images: list[np.ndarray], input_size: tuple[int, int]
-    ) -> Iterator[tuple[torch.Tensor, bool]]:
+        self, images: list[np.ndarray] | list[Tensor], input_size: tuple[int, int]
+    ) -> Iterator[tuple[Tensor, bool]]:
         """The batch at every scale, as it is and mirrored; one view exists at a time."""
         for scale in self.scales:
             batch = self._batch(images, tuple(max(1, round(length * scale)) for length in input_size))
@@ -268,14 +337,31 @@ def _resized(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return cv2.resize(image, (size[1], size[0]), interpolation=interpolation)
 
 
-def _checked_image(image: np.ndarray | str | Path) -> np.ndarray:
+def _resized_on_device(batch: Tensor, size: tuple[int, int]) -> Tensor:
+    """(N, H, W, 3) uint8 → (N, 3, *size) uint8, channels_last; as `_resized` up to the rounding of pixels."""
+    batch = batch.permute(0, 3, 1, 2)
+    height, width = batch.shape[-2:]
+    if (height, width) == size:
+        return batch
+    if 2 * size[0] < height or 2 * size[1] < width:
+        scaled = F.interpolate(batch.float(), size, mode="area")
+    else:
+        scaled = F.interpolate(batch.float(), size, mode="bilinear", align_corners=False)
+    return scaled.round().to(torch.uint8).contiguous(memory_format=torch.channels_last)
+
+
+def _checked_image(image: Image8) -> np.ndarray | Tensor:
     if isinstance(image, str | Path):
         return read_image(image)
-    if not isinstance(image, np.ndarray):
-        raise ValueError(f"images must be (H, W, 3) uint8 arrays or paths, got {type(image).__name__}")
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
-        raise ValueError(f"images must be (H, W, 3) uint8 RGB, got {image.shape} {image.dtype}")
-    return image
+    if not isinstance(image, np.ndarray | Tensor):
+        raise ValueError(
+            f"images must be (H, W, 3) uint8 arrays or tensors, or paths, got {type(image).__name__}"
+        )
+    if image.dtype not in (np.uint8, torch.uint8) or image.ndim != 3 or image.shape[2] != 3:
+        raise ValueError(f"images must be (H, W, 3) uint8 RGB, got {tuple(image.shape)} {image.dtype}")
+    if 0 in image.shape:
+        raise ValueError(f"images must have pixels, got {tuple(image.shape)}")
+    return image.numpy() if isinstance(image, Tensor) and image.device.type == "cpu" else image
 
 
 def _checked_device(device: str | torch.device) -> torch.device:

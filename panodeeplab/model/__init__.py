@@ -2,7 +2,8 @@
 
 from panodeeplab.model.checkpoint import Checkpoint, initialize_from, load_checkpoint, save_checkpoint
 from panodeeplab.model.foreign import import_checkpoint
-from panodeeplab.model.panoptic_deeplab import STRIDE, PanopticDeepLab, Predictions
+from panodeeplab.model.panoptic_deeplab import PanopticDeepLab
+from panodeeplab.predictions import STRIDE, Predictions
 
 __all__ = [
     "STRIDE",

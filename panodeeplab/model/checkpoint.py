@@ -1,7 +1,7 @@
 """Weights with all that is needed to use them, in one safetensors file."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -49,7 +49,7 @@ def save_checkpoint(
     metadata = {
         "format": "panodeeplab",
         "config": config.model_dump_json(),
-        "classes": json.dumps(asdict(classes)),
+        "classes": classes.to_json(),
         "iteration": str(iteration),
     }
     with replacing(path) as temporary:
@@ -76,15 +76,7 @@ def load_checkpoint(source: str | Path) -> Checkpoint:
     if metadata.get("format") != "panodeeplab":
         raise ValueError(f"checkpoint: {path} was not written by panodeeplab")
     config = configuration.validate(json.loads(metadata["config"]))
-    table = {
-        key: tuple(map(tuple, value))
-        if key == "colors"
-        else tuple(value)
-        if isinstance(value, list)
-        else value
-        for key, value in json.loads(metadata["classes"]).items()
-    }
-    classes = ClassTable(**table)
+    classes = ClassTable.from_json(metadata["classes"])
     # The weights are in this file: the backbone's own are not fetched again.
     architecture = config.model.model_copy(update={"backbone_weights": None})
     model = PanopticDeepLab(architecture, num_classes=len(classes))

@@ -1,7 +1,5 @@
 """The network: one backbone, a semantic and an instance branch, three heads."""
 
-from typing import NamedTuple
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -10,22 +8,7 @@ from panodeeplab.config import ModelConfig
 from panodeeplab.model.backbones import build_backbone
 from panodeeplab.model.decoder import Decoder
 from panodeeplab.model.heads import Head
-
-STRIDE = 4  # pixels in a grid cell of the predictions
-
-
-class Predictions(NamedTuple):
-    """What the network says of a batch, on a grid of stride 4.
-
-    Attributes:
-        semantic: (N, C, h, w) float logits.
-        center: (N, 1, h, w) float heatmap, linear; a centre is near 1.
-        offset: (N, 2, h, w) float, (dy, dx) from a grid cell to its instance's centre, in grid cells.
-    """
-
-    semantic: Tensor
-    center: Tensor
-    offset: Tensor
+from panodeeplab.predictions import STRIDE, Predictions
 
 
 class PanopticDeepLab(nn.Module):
@@ -115,11 +98,13 @@ class PanopticDeepLab(nn.Module):
         extra = 1 if self.align_corners else 0
         height, width = (length - extra for length in images.shape[-2:])
         x = (images.to(self.pixel_mean.dtype) - self.pixel_mean) / self.pixel_std
+        # Nothing is negative in what is divided: exporters differ in how they round that.
+        full = [(n + p - 1) // p * p for n, p in zip((height, width), self.padding, strict=True)]
         # Zeros are the mean color here.
-        x = F.pad(x, (0, -width % self.padding[1], 0, -height % self.padding[0]))
+        x = F.pad(x, (0, full[1] - width, 0, full[0] - height))
         features = self.backbone(x.contiguous(memory_format=torch.channels_last))
         semantic = self.semantic_head(self.semantic_decoder(features))
         instance = self.instance_decoder(features)
         predictions = (semantic, self.center_head(instance), self.offset_head(instance))
-        h, w = -(-height // STRIDE) + extra, -(-width // STRIDE) + extra
+        h, w = (height + STRIDE - 1) // STRIDE + extra, (width + STRIDE - 1) // STRIDE + extra
         return Predictions(*(x[..., :h, :w] for x in predictions))

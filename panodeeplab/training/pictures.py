@@ -38,7 +38,7 @@ def write_pictures(
         )
         result = predictor(sample.image)
         batch = torch.from_numpy(sample.image).permute(2, 0, 1)[None].to(predictor.device)
-        predictions = predictor.model(batch)
+        predictions = predictor.network(batch)
         semantic = predictions.semantic[0].argmax(0).cpu().numpy()
         things = torch.isin(torch.from_numpy(semantic), torch.tensor(dataset.classes.thing_ids)).numpy()
         pictures = {

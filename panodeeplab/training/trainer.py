@@ -193,6 +193,8 @@ def train(config: RunConfig, *, output: Path, resume: Resume = "no") -> Path:
                     size=config.inference.input_size,
                     device=device,
                     class_map=True,
+                    backend="eager",  # the weights change: nothing is worth a conversion
+                    precision="float32",
                 )
                 result = evaluate(predictor, validation_set, label_divisor=config.postprocess.label_divisor)
                 write_pictures(board, predictor, validation_set, config=config, iteration=iteration)

@@ -99,7 +99,7 @@ def test_nothing_moves_where_the_grid_does_not_fit_the_image(size, options):
 def test_views_have_the_sizes_that_were_asked_for():
     predict = predictor(scales=(0.5, 1.0, 1.75), flip=True, size=(48, 96))
     result = predict(two_cars())
-    assert predict.model.sizes == [(24, 48)] * 2 + [(48, 96)] * 2 + [(84, 168)] * 2
+    assert predict.network.sizes == [(24, 48)] * 2 + [(48, 96)] * 2 + [(84, 168)] * 2
     assert result.panoptic.shape == (96, 192)
     assert [s.category for s in result.segments] == ["road", "car", "car"]
 

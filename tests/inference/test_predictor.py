@@ -68,7 +68,7 @@ def test_result_is_at_the_size_of_the_image_whatever_the_network_was_given():
     ):
         predict = predictor(size=size)
         result = predict(image)
-        assert predict.model.calls == [(1, 3, *network_sees)]
+        assert predict.network.calls == [(1, 3, *network_sees)]
         assert result.panoptic.shape == (128, 256)
         assert [(s.category, s.area) for s in result.segments] == [
             ("road", pytest.approx(128 * 128 - 32 * 64, rel=0.01)),
@@ -86,7 +86,7 @@ def test_aspect_ratio_is_kept():
     predict = predictor(size=(256, 512))
     predict(np.zeros((540, 960, 3), np.uint8))
     predict(np.zeros((100, 10, 3), np.uint8))
-    assert predict.model.calls == [(1, 3, 256, 455), (1, 3, 256, 26)]
+    assert predict.network.calls == [(1, 3, 256, 455), (1, 3, 256, 26)]
 
 
 def test_a_list_is_answered_in_its_order_with_one_batch_per_size():
@@ -98,7 +98,7 @@ def test_a_list_is_answered_in_its_order_with_one_batch_per_size():
     ]
     predict = predictor()
     results = predict(images)
-    assert predict.model.calls == [(3, 3, 64, 128), (1, 3, 32, 40)]
+    assert predict.network.calls == [(3, 3, 64, 128), (1, 3, 32, 40)]
     for result, image in zip(results, images, strict=True):
         alone = predict(image)
         assert (result.panoptic == alone.panoptic).all()
@@ -118,7 +118,7 @@ def test_image_is_left_as_it_is_and_need_not_be_contiguous():
 
 
 def test_timings_name_every_stage(checkpoint):
-    result = Predictor.from_checkpoint(checkpoint)(street(64, 128))
+    result = Predictor.from_checkpoint(checkpoint, backend="eager")(street(64, 128))
     assert list(result.timings_ms) == ["preprocess", "network", "postprocess"]
     assert all(value > 0 for value in result.timings_ms.values())
 
@@ -127,7 +127,7 @@ def test_timings_name_every_stage(checkpoint):
 @pytest.mark.parametrize("network_size", ["trained", "native", (48, 48)])
 def test_a_real_model_takes_any_size(checkpoint, size, network_size):
     image = np.random.default_rng(0).integers(0, 255, (*size, 3), dtype=np.uint8)
-    result = Predictor.from_checkpoint(checkpoint, size=network_size)(image)
+    result = Predictor.from_checkpoint(checkpoint, backend="eager", size=network_size)(image)
     assert result.panoptic.shape == size
     ids, areas = np.unique(result.panoptic[result.panoptic >= 0], return_counts=True)
     assert [(s.id, s.area) for s in result.segments] == list(zip(ids.tolist(), areas.tolist(), strict=True))
@@ -135,13 +135,13 @@ def test_a_real_model_takes_any_size(checkpoint, size, network_size):
 
 
 def test_checkpoint_brings_classes_size_and_post_processing(checkpoint):
-    predict = Predictor.from_checkpoint(checkpoint)
+    predict = Predictor.from_checkpoint(checkpoint, backend="eager")
     assert predict.classes == CITYSCAPES
     assert predict.size == (64, 128)
     assert (predict.config.stuff_area, predict.config.top_k) == (64, 20)
-    assert not predict.model.training
-    assert Predictor.from_checkpoint(str(checkpoint), size="native").size is None
-    assert Predictor.from_checkpoint(checkpoint, size=(10, 20)).size == (10, 20)
+    assert not predict.network.training
+    assert Predictor.from_checkpoint(str(checkpoint), backend="eager", size="native").size is None
+    assert Predictor.from_checkpoint(checkpoint, backend="eager", size=(10, 20)).size == (10, 20)
 
 
 @pytest.mark.parametrize(
@@ -150,8 +150,9 @@ def test_checkpoint_brings_classes_size_and_post_processing(checkpoint):
         (np.zeros((4, 4, 3), np.float32), r"images must be \(H, W, 3\) uint8 RGB, got \(4, 4, 3\) float32"),
         (np.zeros((4, 4), np.uint8), "images must be"),
         (np.zeros((4, 4, 4), np.uint8), "images must be"),
-        (np.zeros((0, 4, 3), np.uint8), "images must be"),
-        (torch.zeros((4, 4, 3), dtype=torch.uint8), "got Tensor"),
+        (np.zeros((0, 4, 3), np.uint8), r"images must have pixels, got \(0, 4, 3\)"),
+        (torch.zeros((4, 4, 3)), r"got \(4, 4, 3\) torch.float32"),
+        (torch.zeros((3, 4, 4), dtype=torch.uint8), r"\(H, W, 3\) uint8 RGB, got \(3, 4, 4\)"),
         (None, "got NoneType"),
         ([np.zeros((4, 4, 3), np.uint8), 3], "got int"),
     ],
@@ -173,7 +174,7 @@ def test_what_is_no_image_is_refused(image, message):
 )
 def test_wrong_settings_are_refused(checkpoint, arguments, message):
     with pytest.raises(ValueError, match=message):
-        Predictor.from_checkpoint(checkpoint, **arguments)
+        Predictor.from_checkpoint(checkpoint, backend="eager", **arguments)
 
 
 def test_checkpoint_that_is_missing_or_none(tmp_path):
@@ -251,3 +252,27 @@ def test_file_that_is_no_image_is_an_error(tmp_path):
         read_image(tmp_path / "absent.png")
     with pytest.raises(FileNotFoundError):
         read_image(tmp_path)
+
+
+def test_tensors_and_batches_are_images_too():
+    images = np.stack([street(64, 128), street(64, 128)[:, ::-1]])
+    predict = predictor(size=(32, 64))
+    expected = predict(list(images))
+    for given in (images, torch.from_numpy(images), list(torch.from_numpy(images))):
+        for result, wanted in zip(predict(given), expected, strict=True):
+            assert (result.panoptic == wanted.panoptic).all()
+            assert result.segments == wanted.segments
+            assert (result.image == wanted.image).all()
+    single = predict(torch.from_numpy(images[0]))
+    assert (single.panoptic == expected[0].panoptic).all()
+    assert np.shares_memory(single.image, images)
+    # A camera's buffer may be read-only.
+    images.flags.writeable = False
+    assert (predict(images[0]).panoptic == expected[0].panoptic).all()
+
+
+def test_warm_up_runs_the_size_and_the_batch_to_come():
+    predict = predictor(size=(32, 64))
+    predict.warm_up()
+    predict.warm_up((64, 64), batch=3)
+    assert predict.network.calls == [(1, 3, 32, 64)] * 2 + [(3, 3, 32, 32)] * 2

@@ -1,0 +1,1 @@
+"""Models as files that run without the network's definition: ONNX, OpenVINO, torch.export."""

@@ -1,0 +1,85 @@
+"""Exported files as networks, whichever of ONNX Runtime and OpenVINO runs them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from panodeeplab.export.metadata import KEY, Metadata
+
+# Endings by which an exported file is told from a checkpoint.
+SUFFIXES = (".onnx", ".xml")
+
+MISSING_OPENVINO = 'OpenVINO is not installed: pip install "panodeeplab[openvino]"'
+MISSING_ONNXRUNTIME = 'ONNX Runtime is not installed: pip install "panodeeplab[onnx]"'
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A file that `panodeeplab export` wrote, described but not yet loaded.
+
+    Attributes:
+        path: .onnx, or .xml with its .bin beside it.
+        metadata: what the file says of its network.
+    """
+
+    path: Path
+    metadata: Metadata
+
+
+def open_exported(path: str | Path) -> Exported:
+    """Read the description of an exported file.
+
+    Args:
+        path: of an .onnx file or of an OpenVINO .xml.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: no such network, or not one of this package.
+        ModuleNotFoundError: neither ONNX Runtime nor OpenVINO is installed, or OpenVINO is not for an .xml.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"checkpoint: no file {path}")
+    text = _read_onnx(path) if path.suffix == ".onnx" else _read_openvino(path)
+    if not text:
+        raise ValueError(f"checkpoint: {path} was not exported by panodeeplab, it has no {KEY!r} metadata")
+    try:
+        return Exported(path, Metadata.from_json(text))
+    except ValueError as error:
+        raise ValueError(f"checkpoint: {path}: {error}") from None
+
+
+def _read_onnx(path: Path) -> str:
+    try:
+        import onnxruntime
+    except ModuleNotFoundError:
+        try:
+            return _read_openvino(path)
+        except ModuleNotFoundError:
+            raise ModuleNotFoundError(f"{MISSING_ONNXRUNTIME}, or panodeeplab[openvino]") from None
+    options = onnxruntime.SessionOptions()
+    # Only the description is wanted: as little work as a session can be had for.
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 4
+    try:
+        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's own exceptions have no common base
+        reason = str(error).splitlines()[0]
+        raise ValueError(
+            f"checkpoint: {path} is not a network that ONNX Runtime can load: {reason}"
+        ) from None
+    return session.get_modelmeta().custom_metadata_map.get(KEY, "")
+
+
+def _read_openvino(path: Path) -> str:
+    try:
+        import openvino
+    except ModuleNotFoundError:
+        raise ModuleNotFoundError(MISSING_OPENVINO) from None
+    try:
+        model = openvino.Core().read_model(path)
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise ValueError(f"checkpoint: {path} is not a network that OpenVINO can load: {reason}") from None
+    where = ["framework", KEY] if path.suffix == ".onnx" else [KEY]
+    return model.get_rt_info(where).astype(str) if model.has_rt_info(where) else ""
