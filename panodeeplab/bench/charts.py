@@ -130,7 +130,7 @@ def _draw_scatter(
 
 
 def _free_place(middle: tuple[float, float], width: float, inside: Box, taken: Sequence[Box]) -> Box:
-    """The nearest place for a label that hides no point and no other label; beside its point if there is none."""
+    """The nearest place for a label that hides no point and no other label; beside its point if none does."""
     height, away = 13 * _DRAWN, 8 * _DRAWN
     places = []
     for step in range(0, 12):

@@ -1,8 +1,8 @@
 """What a user would pick instead, from `transformers`: the models as published, with random weights.
 
 Nothing is downloaded: each network is built from its configuration classes with the sizes that its authors
-published. Images go in at the size that is asked for, through the model's own image processor with its resizing
-switched off, and come out through its own `post_process_panoptic_segmentation`.
+published. Images go in at the size that is asked for, through the model's own image processor with its
+resizing switched off, and come out through its own `post_process_panoptic_segmentation`.
 """
 
 import contextlib
@@ -112,7 +112,8 @@ class PeerPipeline:
     """A peer from encoded images to panoptic maps, for `stages.measure_stages`.
 
     Args:
-        setting: `model` is one of PEERS, `precision` "auto", "float32" or, by autocast, "bfloat16" or "float16".
+        setting: `model` is one of PEERS, `precision` "auto", "float32" or, by autocast, "bfloat16" or
+            "float16".
         streets: that it will be given, generated ones.
 
     Raises:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from panodeeplab import config as configuration
 from panodeeplab.bench.stages import Run, Setting
@@ -14,7 +14,7 @@ from panodeeplab.bench.streets import Street, decode, street_predictions
 from panodeeplab.classes import CITYSCAPES, COCO, ClassTable
 from panodeeplab.config import RunConfig
 from panodeeplab.inference.predictor import Predictor
-from panodeeplab.model import PanopticDeepLab, Predictions
+from panodeeplab.predictions import Predictions
 
 
 class PredictorPipeline:
@@ -35,45 +35,39 @@ class PredictorPipeline:
 
     def __init__(self, setting: Setting, streets: Sequence[Street]) -> None:
         path = Path(setting.model)
-        self.notes: tuple[str, ...] = ()
-        self._scripted: _Scripted | None = None
-        common = {"size": setting.size, "device": setting.device}
-        if path.suffix in (".yaml", ".yml"):
+        is_random = path.suffix in (".yaml", ".yml")
+        common = {name: getattr(setting, name) for name in ("device", "backend", "precision")}
+        if is_random:
             if setting.image is not None:
                 raise ValueError(
                     f"image is {setting.image}, but the weights of {path} are random: generated streets only"
                 )
-            config, classes = read_config(path)
-            torch.manual_seed(setting.seed)
-            model = PanopticDeepLab(config.model, num_classes=len(classes)).eval()
-            prepared = {
-                street.encoded: _moved(
-                    street_predictions(street.sample, classes, align_corners=model.align_corners),
-                    torch.device(setting.device),
-                )
-                for street in streets
-                if street.sample is not None
-            }
-            self._scripted = _Scripted(model, prepared, model.align_corners)
-            self.predictor = Predictor(self._scripted, classes, config=config.postprocess, **common)
+            predictor = _random_predictor(path, setting, common)
+        else:
+            predictor = Predictor.from_checkpoint(setting.model, size=setting.size or "native", **common)
+        self.predictor = predictor
+        self.facts: dict[str, Any] = {
+            "backend": predictor.backend,
+            "precision": predictor.precision,
+            "weights": "random" if is_random else "trained",
+        }
+        self.notes = ()
+        self._network = predictor.network = _Watched(predictor.network)
+        if is_random:
             self.notes = (
                 "The weights are random, so that the network's predictions mean nothing: post-processing is "
                 "given those of a good network for the street, made from its ground truth.",
             )
-        else:
-            size = {"size": setting.size or "native"}
-            self.predictor = Predictor.from_checkpoint(setting.model, **common | size)
-        self.facts: dict[str, Any] = {
-            "backend": "eager",
-            "precision": "float32",
-            "weights": "trained" if self._scripted is None else "random",
-        }
+            for street in streets:
+                said = street_predictions(
+                    street.sample, predictor.classes, align_corners=predictor.align_corners
+                )
+                self._network.prepared[street.encoded] = Predictions(*(m.to(predictor.device) for m in said))
 
     def __call__(self, streets: Sequence[Street]) -> Run:
         start = time.perf_counter()
         images = [decode(street.encoded) for street in streets]
-        if self._scripted is not None:
-            self._scripted.next_streets = streets
+        self._network.streets = streets
         decoded, processor = time.perf_counter(), time.process_time()
         results = self.predictor(images)
         mapped, processor = time.perf_counter(), time.process_time() - processor
@@ -86,7 +80,7 @@ class PredictorPipeline:
             1e3 * (mapped - decoded),
             sum(len(result.segments) for result in results) / len(results),
             1e3 * processor,
-            1e3 * (processor - self._scripted.processor_time) if self._scripted is not None else None,
+            1e3 * (processor - self._network.processor),
         )
 
 
@@ -95,7 +89,7 @@ def read_config(path: Path) -> tuple[RunConfig, ClassTable]:
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: no run, or classes other than Cityscapes' or COCO's.
+        ValueError: no run, or one for classes other than Cityscapes' or COCO's.
     """
     if not path.is_file():
         raise FileNotFoundError(f"model: no file {path}")
@@ -103,37 +97,46 @@ def read_config(path: Path) -> tuple[RunConfig, ClassTable]:
     kind = config.data.dataset if config.data is not None else "cityscapes"
     tables = {"cityscapes": CITYSCAPES, "scenes": CITYSCAPES, "coco_panoptic": COCO}
     if kind not in tables:
-        raise ValueError(f"model: {path} is for {kind}, wanted a run for {', '.join(tables)}")
+        raise ValueError(f"model: {path} is a run for {kind}, wanted one for {', '.join(tables)}")
     return config, tables[kind]
 
 
-def _moved(predictions: Predictions, device: torch.device) -> Predictions:
-    return Predictions(*(maps.to(device) for maps in predictions))
+def _random_predictor(path: Path, setting: Setting, common: dict[str, Any]) -> Predictor:
+    # Not above: whoever measures an exported file needs no network's definition.
+    from panodeeplab.model import PanopticDeepLab
+
+    config, classes = read_config(path)
+    torch.manual_seed(setting.seed)
+    model = PanopticDeepLab(config.model, num_classes=len(classes)).eval()
+    return Predictor(model, classes, config=config.postprocess, size=setting.size, **common)
 
 
-class _Scripted(nn.Module):
-    """Has a network do all its work, and then says what was prepared for the street."""
+class _Watched:
+    """A network, the processor time of its last call, and what it says instead of what it found, if anything.
 
-    def __init__(
-        self,
-        network: Callable[[Tensor], Predictions],
-        prepared: dict[bytes, Predictions],
-        align_corners: bool,
-    ) -> None:
-        super().__init__()
-        self.network = network
-        self.align_corners = align_corners
-        self.next_streets: Sequence[Street] = ()
-        self.processor_time = 0.0  # of the network alone, in its last call
-        self._prepared = prepared
+    Attributes:
+        streets: of the call to come.
+        prepared: what to say of each, by the file of its image; empty: what the network found.
+        processor: seconds, of all threads.
+    """
 
-    def forward(self, images: Tensor) -> Predictions:
+    def __init__(self, network: Callable[[Tensor], Predictions]) -> None:
+        self._network = network
+        self.streets: Sequence[Street] = ()
+        self.prepared: dict[bytes, Predictions] = {}
+        self.processor = 0.0
+
+    def __call__(self, images: Tensor) -> Predictions:
         before = time.process_time()
-        made = self.network(images)
-        self.processor_time = time.process_time() - before
-        said = Predictions(
-            *map(torch.cat, zip(*(self._prepared[s.encoded] for s in self.next_streets), strict=True))
-        )
+        made = self._network(images)
+        self.processor = time.process_time() - before
+        if not self.prepared:
+            return made
+        said = [self.prepared[street.encoded] for street in self.streets]
+        said = said[0] if len(said) == 1 else Predictions(*map(torch.cat, zip(*said, strict=True)))
         if any(a.shape != b.shape for a, b in zip(made, said, strict=True)):
-            raise RuntimeError("the predictions that were prepared are not of the network's shape")
+            raise RuntimeError(
+                f"prepared predictions are of another shape: {[tuple(m.shape) for m in said]}, the network's "
+                f"{[tuple(m.shape) for m in made]}"
+            )
         return said

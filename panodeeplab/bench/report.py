@@ -107,14 +107,15 @@ def as_text(results: Sequence[Result]) -> str:
             ratio = f"{ratios[name]:10.2f}" if name in ratios else ""
             lines.append(f"{name.replace('_', ' '):16}{timing['median_ms']:11.2f}{row}{ratio}")
         lines.append(
-            f"{result['end_to_end']['fps']:.1f} images/s end to end, {result['file_to_picture']['fps']:.1f} from "
-            f"file to picture; post-processing is {100 * result['postprocess_share']:.1f} % of end to end{_cpu(result)}"
+            f"{result['end_to_end']['fps']:.1f} images/s end to end, "
+            f"{result['file_to_picture']['fps']:.1f} from file to picture; post-processing is "
+            f"{100 * result['postprocess_share']:.1f} % of end to end{_cpu(result)}"
         )
         lines.append(
             f"{result['runs']} runs after {result['warmup']} to warm up, {result['segments']:g} segments an "
             f"image{_memory(result)}"
         )
-        parts.append("\n".join(lines))
+        parts.append("\n".join([*lines, *result["warnings"]]))
     notes = dict.fromkeys(note for result in results for note in result["notes"])
     return "\n\n".join([*parts, "\n".join(notes), describe(results[0]["environment"])])
 
@@ -151,7 +152,7 @@ def as_markdown(results: Sequence[Result]) -> str:
     runs = sorted({result["runs"] for result in results})
     counted = f"{runs[0]}" if len(runs) == 1 else f"{runs[0]} to {runs[-1]}"
     notes = [f"Medians in ms of {counted} runs after {results[0]['warmup']} to warm up."]
-    notes += dict.fromkeys(note for result in results for note in result["notes"] if "p99" not in note)
+    notes += dict.fromkeys(note for result in results for note in result["notes"])
     where = describe(results[0]["environment"]).replace("\n", "; ")
     return "\n\n".join([table, "\n".join(f"- {note}" for note in [*notes, where])])
 

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -95,8 +95,6 @@ def bench_peers(peers: Sequence[str], configs: Path, setting: Setting, outputs: 
 
 
 def _with_model(setting: Setting, model: str) -> Setting:
-    from dataclasses import replace
-
     return replace(setting, model=model)
 
 
@@ -120,19 +118,21 @@ def _report(settings: Sequence[Setting], outputs: Outputs) -> int:
 
 
 def headline(results: Sequence[Result]) -> str:
-    """The largest share of post-processing among this project's results, and which are above what is wanted."""
+    """The largest share of post-processing among this project's results, and which are larger than wanted."""
     ours = [result for result in results if result["model"] not in PEERS]
     if not ours:
         return ""
     worst = max(ours, key=lambda result: result["postprocess_share"])
     lines = [
-        f"post-processing is at most {100 * worst['postprocess_share']:.1f} % of end to end ({worst['model']})"
+        f"post-processing is at most {100 * worst['postprocess_share']:.1f} % of end to end, in "
+        f"{worst['model']}"
     ]
     for result in ours:
         wanted = SHARE_WANTED[result["device"].partition(":")[0]]
         if result["postprocess_share"] >= wanted:
             lines.append(
-                f"{result['model']}: {100 * result['postprocess_share']:.1f} %, wanted below {100 * wanted:g} %: "
+                f"{result['model']}: {100 * result['postprocess_share']:.1f} %, wanted below "
+                f"{100 * wanted:g} %: "
                 f"{result['stages']['postprocess']['median_ms']:.1f} ms beside a network of "
                 f"{result['stages']['network']['median_ms']:.1f} ms"
             )
@@ -140,7 +140,7 @@ def headline(results: Sequence[Result]) -> str:
 
 
 def draw(results: Sequence[Result], path: Path) -> None:
-    """Accuracy against latency where all models have a published accuracy, or two; else the stages as bars."""
+    """Accuracy against latency where two models have a published accuracy; else the stages as bars."""
     placed = [(result, published_of(result["model"])) for result in results]
     known = [(result, published) for result, published in placed if published is not None]
     if len(known) > 1:

@@ -103,7 +103,7 @@ def measure_stages(
 
     Returns:
         "stages" and "end_to_end" with quantiles, "file_to_picture", "postprocess_share", "runs",
-        "processor", "segments", "notes", for JSON.
+        "processor", "segments", "notes", "warnings", for JSON.
     """
     count = 0
 
@@ -134,7 +134,8 @@ def measure_stages(
         "postprocess_share": stages["postprocess"]["median_ms"] / end_to_end["median_ms"],
         "processor": _processor(runs),
     }
-    return result | {"notes": [*_what_is_in_it(setting), *pipeline.notes, *_busy(result)]}
+    notes = [*_what_is_in_it(setting), *pipeline.notes]
+    return result | {"notes": notes, "warnings": _busy(result)}
 
 
 def quantiles(times_ms: Sequence[float]) -> dict[str, float]:
@@ -149,7 +150,7 @@ def quantiles(times_ms: Sequence[float]) -> dict[str, float]:
 
 
 def _processor(runs: Sequence[Run]) -> dict[str, float]:
-    """Processor time of the calls, which others on the machine do not lengthen as they do the wall clock's."""
+    """Processor time of the calls, which others on the machine lengthen less than the wall clock's."""
     total = _median([run.processor_ms for run in runs])
     outside = [run.outside_network_ms for run in runs if run.outside_network_ms is not None]
     share = {"outside_network_share": _median(outside) / total} if outside and total > 0 else {}
@@ -176,8 +177,8 @@ def _what_is_in_it(setting: Setting) -> list[str]:
     per = "call" if setting.batch == 1 else f"call of {setting.batch} images"
     return [
         f"Times are of one {per}; fps counts images. Each stage waits until the device is done.",
-        "end_to_end: from (H, W, 3) uint8 arrays in memory to panoptic maps with their segments, on the host; "
-        "decode and draw are not in it, file_to_picture has them.",
+        "end_to_end: from (H, W, 3) uint8 arrays in memory to panoptic maps with their segments, on the "
+        "host; decode and draw are not in it, file_to_picture has them.",
         f"decode: {image}, in memory, to RGB with OpenCV. draw: the overlay with outlines and labels. Not "
         "timed: reading from a disk or a camera, showing and writing.",
     ]
@@ -185,12 +186,12 @@ def _what_is_in_it(setting: Setting) -> list[str]:
 
 def _busy(result: dict[str, Any]) -> list[str]:
     notes = []
-    if result["runs"] < 100:
+    if result["runs"] < 50:  # nearest rank
         notes.append(f"p99 of {result['runs']} runs is the slowest of them.")
     ratio = result["end_to_end"]["p99_ms"] / result["end_to_end"]["median_ms"]
     if ratio > _BUSY:
         notes.append(
-            f"p99 is {ratio:.1f} times the median: something else used the machine, or its clock changed. "
-            "Trust the minimum more than the median, and ratios within one run more than either."
+            f"p99 is {ratio:.1f} times the median: something else used the machine, or its clock changed; "
+            "trust shares and ratios within one run more than milliseconds."
         )
     return notes

@@ -1,8 +1,8 @@
-"""Generated streets as every model is given them: a file in memory, and what a network that sees them would
-put out.
+"""Generated streets as every model is given them, and what a network that sees them would put out.
 
-Random weights see nothing, and post-processing of nothing takes no time. Where a model has no trained weights,
-its post-processing is fed with outputs made from the street's ground truth, in the shapes of its own outputs.
+Random weights see nothing, and post-processing of nothing takes no time. Where a model has no trained
+weights, its post-processing is fed with outputs made from the street's ground truth, in the shapes of its
+own.
 """
 
 from collections.abc import Sequence
