@@ -124,7 +124,7 @@ def as_markdown(results: Sequence[Result]) -> str:
     """One table with a row for each result; medians in ms."""
     stages = [stage for stage in STAGES if any(stage in result["stages"] for result in results)]
     head = ["model", "weights", "backend", "precision", "size", "batch", "threads", *stages]
-    head += ["end to end", "p99", "images/s", "post-processing", "peak MB"]
+    head += ["end to end", "p99", "images/s", "processor", "post-processing", "peak MB"]
     rows = [head, ["---"] * 5 + ["---:"] * (len(head) - 5)]
     for result in results:
         medians = [
@@ -144,6 +144,7 @@ def as_markdown(results: Sequence[Result]) -> str:
                 f"{result['end_to_end']['median_ms']:.1f}",
                 f"{result['end_to_end']['p99_ms']:.1f}",
                 f"{result['end_to_end']['fps']:.2f}",
+                f"{result['processor']['end_to_end_ms']:.1f}",
                 f"{100 * result['postprocess_share']:.1f} %",
                 "-" if memory is None else str(memory),
             ]
@@ -152,6 +153,7 @@ def as_markdown(results: Sequence[Result]) -> str:
     runs = sorted({result["runs"] for result in results})
     counted = f"{runs[0]}" if len(runs) == 1 else f"{runs[0]} to {runs[-1]}"
     notes = [f"Medians in ms of {counted} runs after {results[0]['warmup']} to warm up."]
+    notes += ["processor: processor time of end to end, all threads; others on the machine hardly change it."]
     notes += dict.fromkeys(note for result in results for note in result["notes"])
     where = describe(results[0]["environment"]).replace("\n", "; ")
     return "\n\n".join([table, "\n".join(f"- {note}" for note in [*notes, where])])

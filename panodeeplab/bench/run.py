@@ -1,7 +1,7 @@
 """The commands `panodeeplab bench`, `bench sweep` and `bench peers`."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -52,7 +52,7 @@ class Outputs:
 
 def bench_models(settings: Sequence[Setting], outputs: Outputs) -> int:
     """Measure, report, and draw the stages as bars."""
-    return _report(settings, outputs)
+    return _report(settings, outputs, draw_stages)
 
 
 def bench_sweep(configs: Sequence[Path], setting: Setting, outputs: Outputs) -> int:
@@ -71,7 +71,7 @@ def bench_sweep(configs: Sequence[Path], setting: Setting, outputs: Outputs) -> 
     missing = [str(file) for file in files if not file.is_file()]
     if missing:
         raise FileNotFoundError(f"configs: no file {missing[0]}")
-    return _report([_with_model(setting, str(file)) for file in files], outputs)
+    return _report([replace(setting, model=str(file)) for file in files], outputs, draw_accuracy)
 
 
 def bench_peers(peers: Sequence[str], configs: Path, setting: Setting, outputs: Outputs) -> int:
@@ -91,14 +91,12 @@ def bench_peers(peers: Sequence[str], configs: Path, setting: Setting, outputs: 
             f"configs: no file {missing[0]}; name the folder of this project's recipes with --configs"
         )
     models = [*map(str, ours), *(peers or PEERS)]
-    return _report([_with_model(setting, model) for model in models], outputs)
+    return _report([replace(setting, model=model) for model in models], outputs, draw_accuracy)
 
 
-def _with_model(setting: Setting, model: str) -> Setting:
-    return replace(setting, model=model)
-
-
-def _report(settings: Sequence[Setting], outputs: Outputs) -> int:
+def _report(
+    settings: Sequence[Setting], outputs: Outputs, draw: Callable[[Sequence[Result], Path], None]
+) -> int:
     # What can be wrong with files is found before minutes of measuring.
     old = read_json(outputs.compare) if outputs.compare is not None else None
     results = measure_all(settings)
@@ -139,14 +137,19 @@ def headline(results: Sequence[Result]) -> str:
     return "\n".join(lines)
 
 
-def draw(results: Sequence[Result], path: Path) -> None:
-    """Accuracy against latency where two models have a published accuracy; else the stages as bars."""
+def draw_stages(results: Sequence[Result], path: Path) -> None:
+    """The stages of each result as a bar."""
+    bar_chart(path, _bars(results))
+
+
+def draw_accuracy(results: Sequence[Result], path: Path) -> None:
+    """Published accuracy against measured latency; the stages, where no accuracy was published."""
     placed = [(result, published_of(result["model"])) for result in results]
     known = [(result, published) for result, published in placed if published is not None]
-    if len(known) > 1:
+    if known:
         scatter_plot(path, _panels(known))
     else:
-        bar_chart(path, _bars(results))
+        draw_stages(results, path)
 
 
 def published_of(model: str) -> Published | None:
@@ -164,18 +167,29 @@ def _panels(known: Sequence[tuple[Result, Published]]) -> list[Scatter]:
                 is_peer = result["model"] in PEERS
                 name = result["model"] if is_peer else Path(result["model"]).stem.partition("_")[2]
                 group = groups.setdefault("transformers" if is_peer else "panodeeplab", [])
-                group.append((result["end_to_end"]["median_ms"], published.pq, name))
-        threads = known[0][0]["threads"]
-        where = f"{threads} CPU threads" if known[0][0]["device"] == "cpu" else known[0][0]["device"]
+                group.append((_latency_ms(result), published.pq, name))
         panels.append(
             Scatter(
                 f"{data} val, published PQ; {size[0]} x {size[1]}, measured",
-                f"ms an image, end to end, {where}, random weights",
+                f"ms end to end, {_where(known[0][0])}, random weights",
                 "PQ",
                 groups,
             )
         )
     return panels
+
+
+def _latency_ms(result: Result) -> float:
+    """Of one thread on a CPU its processor time: what the clock on the wall shows if nothing else runs."""
+    if result["device"] == "cpu" and result["threads"] == 1:
+        return result["processor"]["end_to_end_ms"]
+    return result["end_to_end"]["median_ms"]
+
+
+def _where(result: Result) -> str:
+    if result["device"] != "cpu":
+        return result["environment"].get("gpu", result["device"])
+    return "one CPU thread, processor time" if result["threads"] == 1 else f"{result['threads']} CPU threads"
 
 
 def _bars(results: Sequence[Result]) -> Bars:

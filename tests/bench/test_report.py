@@ -83,14 +83,16 @@ def test_the_headline_names_who_misses(trained):
 
 
 def test_pictures(trained, random, tmp_path):
-    run.draw([trained, random], tmp_path / "bars.png")
+    run.draw_stages([trained, random], tmp_path / "bars.png")
     models = [
         "configs/cityscapes_bowenc_resnet50.yaml",
         "configs/coco_detectron2_resnet52_separable.yaml",
         "mask2former-swin-tiny",
     ]
     placed = [faster(random, 2.0**n, model=model) for n, model in enumerate(models)]
-    run.draw([trained, *placed], tmp_path / "scatter.png")
+    run.draw_accuracy([trained, *placed], tmp_path / "scatter.png")
+    run.draw_accuracy([trained], tmp_path / "no-accuracy.png")
+    assert (tmp_path / "no-accuracy.png").stat().st_size > 1000
     with Image.open(tmp_path / "bars.png") as bars, Image.open(tmp_path / "scatter.png") as scatter:
         assert bars.format == scatter.format == "PNG"
         assert scatter.width == 2 * 1120  # a panel for each data set
