@@ -2,7 +2,7 @@
 
 import multiprocessing
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict
@@ -17,10 +17,16 @@ from panodeeplab.bench.stages import Pipeline, Setting, measure_stages
 from panodeeplab.bench.streets import generated_streets, image_file
 
 
-def measure_all(settings: Sequence[Setting]) -> list[dict[str, Any]]:
+def measure_all(
+    settings: Sequence[Setting], after_each: Callable[[list[dict[str, Any]]], None] = lambda results: None
+) -> list[dict[str, Any]]:
     """Measure settings one after the other, each in a fresh process, so that threads and memory are its own.
 
     Where there are several, one that cannot run here is told of on standard error and left out.
+
+    Args:
+        settings: what to measure.
+        after_each: is given the results so far, whenever there is one more.
 
     Returns:
         What `measure_setting` says of each that could run.
@@ -34,6 +40,7 @@ def measure_all(settings: Sequence[Setting]) -> list[dict[str, Any]]:
         bar.set_postfix_str(setting.model)
         try:
             results.append(_in_fresh_process(setting))
+            after_each(results)
         except (ValueError, FileNotFoundError, ModuleNotFoundError) as error:
             if len(settings) == 1:
                 raise

@@ -99,14 +99,18 @@ def _report(
 ) -> int:
     # What can be wrong with files is found before minutes of measuring.
     old = read_json(outputs.compare) if outputs.compare is not None else None
-    results = measure_all(settings)
+
+    def keep(results: Sequence[Result]) -> None:
+        if outputs.output is not None:
+            with replacing(outputs.output) as temporary:
+                temporary.write_text(as_json(results) + "\n")
+
+    results = measure_all(settings, keep)
     if old is not None:
         results, warnings = compare(results, old, outputs.compare)
         for warning in warnings:
             print(f"warning: {warning}", file=sys.stderr)
-    if outputs.output is not None:
-        with replacing(outputs.output) as temporary:
-            temporary.write_text(as_json(results) + "\n")
+        keep(results)
     if outputs.plot is not None:
         draw(results, outputs.plot)
     print({"text": as_text, "json": as_json, "markdown": as_markdown}[outputs.form](results))
@@ -123,7 +127,9 @@ def headline(results: Sequence[Result]) -> str:
     worst = max(ours, key=lambda result: result["postprocess_share"])
     lines = [
         f"post-processing is at most {100 * worst['postprocess_share']:.1f} % of end to end, in "
-        f"{worst['model']}"
+        f"{worst['model']}; of the processor time at most "
+        f"{100 * max(result['processor']['outside_network_share'] for result in ours):.1f} % is outside the "
+        "network"
     ]
     for result in ours:
         wanted = SHARE_WANTED[result["device"].partition(":")[0]]

@@ -174,7 +174,9 @@ def test_watching_a_trained_network_changes_nothing():
 
 def test_a_fresh_process_and_one_that_cannot_run(recipe, capsys):
     settings = [Setting(model=model, **FAST) for model in (str(recipe), "absent.safetensors")]
-    (result,) = measure_all(settings)
+    kept = []
+    (result,) = measure_all(settings, lambda results: kept.append(len(results)))
+    assert kept == [1]
     check_result(result)
     if result["peak_memory_mb"] is not None:
         assert result["peak_memory_mb"] >= result["memory_before_model_mb"] > 10

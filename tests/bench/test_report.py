@@ -125,7 +125,7 @@ def test_bench_prints_json_alone_and_writes_what_it_is_told(recipe, tmp_path, ca
 def test_bench_takes_every_combination(monkeypatch, capsys, trained):
     seen = []
 
-    def measured(settings):
+    def measured(settings, _):
         seen.extend(settings)
         return [trained]
 
@@ -144,7 +144,7 @@ def test_bench_takes_every_combination(monkeypatch, capsys, trained):
 
 def test_sweep_takes_files_and_folders(monkeypatch, recipe, trained, tmp_path):
     seen = []
-    monkeypatch.setattr(run, "measure_all", lambda settings: seen.extend(settings) or [trained])
+    monkeypatch.setattr(run, "measure_all", lambda settings, _: seen.extend(settings) or [trained])
     assert main(["bench", "sweep", str(recipe.parent), str(recipe), "--threads", "2"]) == 0
     assert [s.model for s in seen] == [str(recipe)] * 2
     assert {s.threads for s in seen} == {2}
