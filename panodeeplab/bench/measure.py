@@ -61,6 +61,7 @@ def measure_setting(setting: Setting) -> dict[str, Any]:
     Raises:
         As `measure_all`.
     """
+    _check_device(setting.device)
     if setting.threads is not None:
         torch.set_num_threads(setting.threads)
     streets = (
@@ -90,6 +91,14 @@ def measure_setting(setting: Setting) -> dict[str, Any]:
         | memory
         | {"environment": environment(setting.device)}
     )
+
+
+def _check_device(device: str) -> None:
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"device is {device!r}, which torch cannot use here: {reason}") from error
 
 
 def _pipeline(setting: Setting, streets: list) -> Pipeline:

@@ -215,6 +215,12 @@ def test_wrong_files(tmp_path, recipe):
         measure_setting(Setting(model=str(tmp_path / "other.yaml"), **FAST))
 
 
+@pytest.mark.parametrize("device", ["gpu", "meta:x"])
+def test_a_device_that_torch_does_not_have(device):
+    with pytest.raises(ValueError, match=f"device is '{device}'"):
+        measure_setting(Setting(model="mask2former-swin-tiny", device=device))
+
+
 def test_environments_differ_in_what_matters():
     old = {"processor": "a", "torch": "1", "load_average": [0.1], "clock_mhz": 1}
     assert differences(old, old | {"load_average": [9.0], "clock_mhz": 2}) == []
