@@ -50,6 +50,12 @@ def find_nvcc() -> str | None:
 class BuildExtensions(build_ext):
     """Adds the flags of the compiler at hand, after asking whether there is one and what it can do."""
 
+    def get_export_symbols(self, extension: Extension) -> list[str]:
+        """What Windows is to export: of the library of operators not a module's entry."""
+        if extension.name == "_panodeeplab_onnxruntime":
+            return ["RegisterCustomOps"]
+        return super().get_export_symbols(extension)
+
     def build_extension(self, extension: Extension) -> None:
         if extension.name == "_panodeeplab_cuda":
             extension.extra_objects = [self.compile_kernels()]
@@ -126,26 +132,25 @@ class BuildExtensions(build_ext):
         return True
 
 
+HEADERS = [str(path) for path in sorted(Path("ext").glob("*.h"))]
+CORE = [str(path) for path in sorted(Path("ext").glob("*_cpu.cpp"))]
+
 cpu = Extension(
     "_panodeeplab_cpu",
-    sources=[
-        "ext/_cpu.pyx",
-        "ext/centers_cpu.cpp",
-        "ext/grouping_cpu.cpp",
-        "ext/logits_cpu.cpp",
-        "ext/nearest_cpu.cpp",
-        "ext/pair_counts_cpu.cpp",
-        "ext/panoptic_cpu.cpp",
-        "ext/peak_cells_cpu.cpp",
-        "ext/probability_cpu.cpp",
-        "ext/semantic_cpu.cpp",
-        "ext/targets_cpu.cpp",
-        "ext/votes_cpu.cpp",
-        "ext/write_cpu.cpp",
-    ],
-    depends=[str(path) for path in sorted(Path("ext").glob("*.h"))],
+    sources=["ext/_cpu.pyx", *CORE],
+    depends=HEADERS,
     include_dirs=["ext"],
     define_macros=[("Py_LIMITED_API", "0x030B0000"), ("CYTHON_LIMITED_API", "1")],
+    py_limited_api=True,
+    language="c++",
+)
+
+# No module of Python: a library of operators that ONNX Runtime loads, named like one to be found like one.
+onnxruntime = Extension(
+    "_panodeeplab_onnxruntime",
+    sources=["ext/onnxruntime/panoptic_op.cpp", *CORE],
+    depends=[*HEADERS, "ext/onnxruntime/abi.h"],
+    include_dirs=["ext"],
     py_limited_api=True,
     language="c++",
 )
@@ -168,7 +173,7 @@ cuda = Extension(
 )
 
 setup(
-    ext_modules=cythonize([cpu] if NVCC is None else [cpu, cuda], build_dir="build/cython"),
+    ext_modules=cythonize([cpu, onnxruntime, *([] if NVCC is None else [cuda])], build_dir="build/cython"),
     cmdclass={"build_ext": BuildExtensions},
     options={"bdist_wheel": {"py_limited_api": "cp311"}},
 )

@@ -4,6 +4,8 @@ from torch import Tensor, nn
 
 from panodeeplab.inference.eager import fold_batch_norm
 
+OUTPUTS = ("semantic", "center", "offset")
+
 
 class ExportedForm(nn.Module):
     """(N, H, W, 3) uint8 RGB → semantic, center and offset, with batch norms folded.

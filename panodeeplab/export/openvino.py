@@ -1,14 +1,16 @@
 """The network as an OpenVINO model."""
 
+import os
+import tempfile
 import warnings
+from pathlib import Path
 
 import openvino
 import torch
 from torch import nn
 
-from panodeeplab.export.network import ExportedForm
-
-OUTPUTS = ("semantic", "center", "offset")
+from panodeeplab.export.metadata import KEY, Metadata
+from panodeeplab.export.network import OUTPUTS, ExportedForm
 
 
 def convert(model: nn.Module) -> openvino.Model:
@@ -32,3 +34,29 @@ def convert(model: nn.Module) -> openvino.Model:
     for name, output in zip(OUTPUTS, converted.outputs, strict=True):
         output.get_tensor().set_names({name})
     return converted
+
+
+def read_onnx(proto) -> openvino.Model:
+    """An `onnx.ModelProto` as an OpenVINO model."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "network.onnx"
+        path.write_bytes(proto.SerializeToString())
+        return openvino.Core().read_model(path)
+
+
+def write_openvino(model: openvino.Model, path: Path, metadata: Metadata, *, half: bool = False) -> None:
+    """Write an OpenVINO model, .xml with .bin beside it, with the description of its network.
+
+    Args:
+        model: of `convert`.
+        path: of the .xml.
+        metadata: that goes into its rt_info.
+        half: store weights as float16, half the size.
+    """
+    model.set_rt_info(metadata.to_json(), KEY)
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        temporary = Path(folder) / path.name
+        openvino.save_model(model, temporary, compress_to_fp16=half)
+        # The description last: who finds it finds the weights.
+        os.replace(temporary.with_suffix(".bin"), path.with_suffix(".bin"))
+        os.replace(temporary, path)

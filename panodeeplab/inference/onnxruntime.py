@@ -1,13 +1,11 @@
 """The network on ONNX Runtime."""
 
-import tempfile
-from pathlib import Path
-
 import onnxruntime
 import torch
 from torch import Tensor, nn
 
 from panodeeplab.export.exported import Exported
+from panodeeplab.export.network import OUTPUTS
 from panodeeplab.predictions import Predictions
 
 
@@ -32,17 +30,15 @@ class OnnxRuntimeNetwork:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
         if isinstance(model, Exported):
-            self._session = onnxruntime.InferenceSession(model.path, options, providers=providers)
+            network = str(model.path)
         else:
-            from panodeeplab.export.onnx import export_network
+            from panodeeplab.export.onnx import network_to_onnx
 
-            with tempfile.TemporaryDirectory() as folder:
-                path = Path(folder) / "network.onnx"
-                export_network(model, path)
-                self._session = onnxruntime.InferenceSession(path, options, providers=providers)
+            network = network_to_onnx(model).SerializeToString()
+        self._session = onnxruntime.InferenceSession(network, options, providers=providers)
         self._input = self._session.get_inputs()[0].name
 
     def __call__(self, images: Tensor) -> Predictions:
         batch = images.permute(0, 2, 3, 1).contiguous().cpu().numpy()
-        outputs = self._session.run(["semantic", "center", "offset"], {self._input: batch})
+        outputs = self._session.run(OUTPUTS, {self._input: batch})
         return Predictions(*(torch.from_numpy(x).to(self._device) for x in outputs))

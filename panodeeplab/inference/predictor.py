@@ -244,7 +244,7 @@ class Predictor:
     def _predict(self, images: list[np.ndarray] | list[Tensor]) -> list[PanopticResult]:
         output_size = tuple(images[0].shape[:2])
         clock = _StageClock(self.device)
-        input_size = self._input_size(output_size)
+        input_size = fitting_size(output_size, self.size)
         if self.scales == (1.0,) and not self.flip:
             batch = self._batch(images, input_size)
             clock.stage("preprocess")
@@ -283,8 +283,8 @@ class Predictor:
     def _batch(self, images: list[np.ndarray] | list[Tensor], size: tuple[int, int]) -> Tensor:
         if isinstance(images[0], Tensor):
             return _resized_on_device(torch.stack([image.to(self.device) for image in images]), size)
-        resized = [_resized(image, size) for image in images]
-        batch = np.stack(resized) if len(resized) > 1 else resized[0][None]
+        scaled = [resized(image, size) for image in images]
+        batch = np.stack(scaled) if len(scaled) > 1 else scaled[0][None]
         if not (batch.flags.c_contiguous and batch.flags.writeable):
             batch = batch.copy()  # torch warns of what it may not write, and wants no negative strides
         # The array is (N, H, W, 3); seen as (N, 3, H, W), it is channels_last as it lies.
@@ -299,14 +299,6 @@ class Predictor:
             yield batch, False
             if self.flip:
                 yield batch.flip(-1), True
-
-    def _input_size(self, image_size: tuple[int, int]) -> tuple[int, int]:
-        """The largest size of this aspect ratio that fits inside `self.size`."""
-        if self.size is None:
-            return image_size
-        scale = min(limit / length for limit, length in zip(self.size, image_size, strict=True))
-        height, width = (max(1, round(length * scale)) for length in image_size)
-        return height, width
 
 
 class _StageClock:
@@ -328,7 +320,17 @@ class _StageClock:
         return time.perf_counter()
 
 
-def _resized(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def fitting_size(image_size: tuple[int, int], size: tuple[int, int] | None) -> tuple[int, int]:
+    """The largest (H, W) of an image's aspect ratio that fits inside `size`; None keeps its own size."""
+    if size is None:
+        return image_size
+    scale = min(limit / length for limit, length in zip(size, image_size, strict=True))
+    height, width = (max(1, round(length * scale)) for length in image_size)
+    return height, width
+
+
+def resized(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """An (H, W, 3) image at another size, as the network was trained and is evaluated on them."""
     if image.shape[:2] == size:
         return image
     # As for training and evaluation: below half size bilinear would skip pixels.
@@ -338,7 +340,7 @@ def _resized(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def _resized_on_device(batch: Tensor, size: tuple[int, int]) -> Tensor:
-    """(N, H, W, 3) uint8 → (N, 3, *size) uint8, channels_last; as `_resized` up to the rounding of pixels."""
+    """(N, H, W, 3) uint8 → (N, 3, *size) uint8, channels_last; as `resized` up to the rounding of pixels."""
     batch = batch.permute(0, 3, 1, 2)
     height, width = batch.shape[-2:]
     if (height, width) == size:
