@@ -47,7 +47,7 @@ def _sync(path: Path) -> None:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove what a killed process left of `replacing` in a folder that nobody else writes to."""
-    for path in folder.iterdir():
+    """Remove what a killed process left of `replacing` in a folder, and below, that nobody else writes to."""
+    for path in folder.rglob(".*"):
         if re.match(r"\.\d+\..", path.name):
             path.unlink(missing_ok=True)

@@ -162,7 +162,6 @@ def save_run(
         reason = "the disk is full" if error.errno == errno.ENOSPC else str(error)
         kept = [iteration for iteration, _ in _states(output)]
         raise OSError(
-            error.errno,
             f"could not write the checkpoint of iteration {progress.iteration} to {output}: {reason}. "
             + (f"The checkpoint of iteration {kept[0]} is kept; " if kept else "There is none before it; ")
             + "go on with --resume when there is room",
