@@ -32,8 +32,13 @@ def start(output: Path, log) -> subprocess.Popen:
     return subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log, start_new_session=True)
 
 
-def being_written(output: Path) -> bool:
-    return any(path.name.endswith((".state", ".safetensors")) for path in output.rglob(".*"))
+def being_written(output: Path, run: subprocess.Popen) -> bool:
+    return any(path.name.endswith((".state", ".safetensors")) for path in output.rglob(f".{run.pid}.*"))
+
+
+def has_begun(output: Path, since: float) -> bool:
+    """Whether the process is through with imports, and writes into the folder."""
+    return (output / "run.json").exists() and (output / "run.json").stat().st_mtime > since
 
 
 def verify(output: Path) -> str:
@@ -49,7 +54,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--longest", type=float, default=20.0, help="seconds that a run lives at most")
+    parser.add_argument("--longest", type=float, default=40.0, help="seconds that a run lives at most")
     args = parser.parse_args()
     rng = random.Random(args.seed)
     with tempfile.TemporaryDirectory() as folder, (Path(folder) / "log.txt").open("w") as log:
@@ -58,13 +63,15 @@ def main() -> None:
             raise SystemExit((Path(folder) / "log.txt").read_text())
         kills = 0
         while kills < args.kills:
+            begun = time.time()
             run = start(killed, log)
             during_write = kills % 2 == 1
-            # A run spends its first seconds on imports.
-            end = time.monotonic() + rng.uniform(5, args.longest)
+            while run.poll() is None and not has_begun(killed, begun):
+                time.sleep(0.2)
+            end = time.monotonic() + rng.uniform(0, args.longest)
             wait = rng.randrange(8)
             while run.poll() is None and time.monotonic() < end + (60 if during_write else 0):
-                if during_write and being_written(killed):
+                if during_write and being_written(killed, run):
                     if wait == 0:
                         break
                     wait -= 1
@@ -76,7 +83,7 @@ def main() -> None:
                 for path in sorted(killed.rglob("*"), reverse=True):
                     path.unlink() if path.is_file() else path.rmdir()
                 continue
-            writing = being_written(killed)
+            writing = being_written(killed, run)
             os.killpg(run.pid, signal.SIGKILL)
             run.wait()
             kills += 1

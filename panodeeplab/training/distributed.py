@@ -1,6 +1,7 @@
 """One run in several processes, as torchrun starts them; each function does the obvious for a single one."""
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -8,7 +9,6 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.nn.functional import all_reduce
 
 
 @contextmanager
@@ -17,6 +17,12 @@ def process_group(device: torch.device) -> Iterator[None]:
     if "TORCHELASTIC_RUN_ID" not in os.environ:
         yield
         return
+    if os.environ.get("RANK") == "0" and _restarts_may_meet_old_addresses():
+        print(
+            "panodeeplab: set TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 for torchrun, or processes that it starts "
+            "again may look for those of before",
+            file=sys.stderr,
+        )
     if device.type == "cuda":
         torch.cuda.set_device(device)
     dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
@@ -24,6 +30,12 @@ def process_group(device: torch.device) -> Iterator[None]:
         yield
     finally:
         dist.destroy_process_group()
+
+
+def _restarts_may_meet_old_addresses() -> bool:
+    # Newer versions of torchrun keep one store for all attempts, and the processes' addresses in it.
+    shared = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+    return shared and os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0") != "0"
 
 
 def local_rank() -> int:
@@ -77,6 +89,18 @@ def broadcast(value: Any) -> Any:
     return values[0]
 
 
+class _Total(torch.autograd.Function):
+    """Sum over the processes, of gradients too: each process's loss depends on what all of them have."""
+
+    @staticmethod
+    def forward(context, values: Tensor) -> Tensor:
+        return total(values)
+
+    @staticmethod
+    def backward(context, gradient: Tensor) -> Tensor:
+        return total(gradient.contiguous())
+
+
 class CpuSyncBatchNorm(nn.BatchNorm2d):
     """Batch norm with the statistics of all processes, for CPUs; torch's own SyncBatchNorm is for GPUs only."""
 
@@ -86,9 +110,9 @@ class CpuSyncBatchNorm(nn.BatchNorm2d):
         axes, shape = (0, 2, 3), (1, -1, 1, 1)
         values = x.float()
         count = total(values.new_tensor(x.numel() / x.shape[1]))
-        mean = all_reduce(values.sum(axes)) / count
+        mean = _Total.apply(values.sum(axes)) / count
         centered = values - mean.view(shape)
-        variance = all_reduce(centered.square().sum(axes)) / count
+        variance = _Total.apply(centered.square().sum(axes)) / count
         if self.track_running_stats:
             with torch.no_grad():
                 self.num_batches_tracked += 1

@@ -78,8 +78,6 @@ class TrainingStep:
             self.network = DistributedDataParallel(
                 model,
                 device_ids=[device.index] if device.type == "cuda" else None,
-                # Else all processes hold the same statistics as it is.
-                broadcast_buffers=training.batch_norm == "local",
                 gradient_as_bucket_view=True,
                 # The order of the buckets, and with it the order of additions, stays that of the first step.
                 find_unused_parameters=training.deterministic,
