@@ -1,9 +1,9 @@
-"""Kill a training run with SIGKILL again and again, restart it, and compare its end with an uninterrupted run.
+"""Kill a training run with SIGKILL again and again, restart it, and compare its end with that of another.
 
     python benchmarks/kill_and_resume.py --kills 20
 
-Half of the kills come at a random moment, half within a write: when a temporary file of a checkpoint is seen.
-After each kill, `last.safetensors` must load, its checksum must hold, and the state that belongs to it must be
+Half of the kills come at a random moment, half within a write: when a temporary file of a checkpoint is
+seen. After each kill, `last.safetensors` must load, its checksum must hold, and the state that belongs to it must be
 there and intact. In the end the weights must be equal in every byte, and no iteration may be logged twice.
 """
 
@@ -26,7 +26,14 @@ SETTINGS = ("iterations=40", "checkpoint_every=5", "seed=1", "deterministic=true
 
 
 def start(output: Path, log) -> subprocess.Popen:
-    command = [sys.executable, "-m", "panodeeplab", "train", "--config", str(ROOT / "configs/street_tiny.yaml")]
+    command = [
+        sys.executable,
+        "-m",
+        "panodeeplab",
+        "train",
+        "--config",
+        str(ROOT / "configs/street_tiny.yaml"),
+    ]
     command += ["--output", str(output), "--resume", "auto"]
     command += [word for setting in SETTINGS for word in ("--set", f"training.{setting}")]
     return subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log, start_new_session=True)
@@ -51,7 +58,9 @@ def verify(output: Path) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--longest", type=float, default=40.0, help="seconds that a run lives at most")

@@ -35,7 +35,11 @@ class Scores:
     """
 
     def __init__(
-        self, classes: ClassTable, *, label_divisor: int = 1000, ap: Literal["cityscapes", "coco"] | None = None
+        self,
+        classes: ClassTable,
+        *,
+        label_divisor: int = 1000,
+        ap: Literal["cityscapes", "coco"] | None = None,
     ) -> None:
         if ap not in (None, "cityscapes", "coco"):
             raise ValueError(f"ap must be 'cityscapes', 'coco' or None, got {ap!r}")

@@ -35,7 +35,7 @@ class Pace:
         self._samples += samples
 
     def look(self) -> dict[str, float]:
-        """"samples_per_second", and "data_wait" from 0 to 1; counting starts anew."""
+        """ "samples_per_second", and "data_wait" from 0 to 1; counting starts anew."""
         now = time.perf_counter()
         elapsed = max(now - self._looked, 1e-9)
         figures = {"samples_per_second": self._samples / elapsed, "data_wait": self._waited / elapsed}

@@ -12,7 +12,9 @@ from torch.utils.checkpoint import checkpoint
 @contextmanager
 def untracked_statistics(module: nn.Module) -> Iterator[None]:
     """Batch norms take the statistics of the batch, but do not add them to their running ones."""
-    norms = [m for m in module.modules() if isinstance(m, _BatchNorm) and m.track_running_stats and m.training]
+    norms = [
+        m for m in module.modules() if isinstance(m, _BatchNorm) and m.track_running_stats and m.training
+    ]
     for norm in norms:
         norm.track_running_stats = False
     try:

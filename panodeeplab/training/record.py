@@ -21,7 +21,15 @@ from panodeeplab.data.sample import PanopticDataset
 from panodeeplab.files import replacing
 
 NAME = "run.json"
-_PACKAGES = ("panodeeplab", "torch", "torchvision", "numpy", "albumentations", "opencv-python-headless", "timm")
+_PACKAGES = (
+    "panodeeplab",
+    "torch",
+    "torchvision",
+    "numpy",
+    "albumentations",
+    "opencv-python-headless",
+    "timm",
+)
 # Of each split, spread evenly: enough to notice other labels or another generator, and quick to read.
 _LOOKED_AT = 8
 

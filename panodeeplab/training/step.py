@@ -29,7 +29,7 @@ from panodeeplab.targets import PanopticTargets
 from panodeeplab.training.distributed import total, world_size
 from panodeeplab.training.recompute import untracked_statistics
 
-_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 def moving_average(model: nn.Module, decay: float) -> AveragedModel:
@@ -161,10 +161,12 @@ class TrainingStep:
         targets = [x.to(self.device, non_blocking=True) for x in batch.targets]
         size = self.config.training.micro_batch_size or len(images)
         fields = (x.split(size) for x in targets)
-        return list(zip(images.split(size), map(PanopticTargets._make, zip(*fields, strict=True)), strict=True))
+        return list(
+            zip(images.split(size), map(PanopticTargets._make, zip(*fields, strict=True)), strict=True)
+        )
 
     def _autocast(self):
-        dtype = _DTYPES[self.config.training.precision]
+        dtype = PRECISIONS[self.config.training.precision]
         return torch.autocast(self.device.type, dtype=dtype, enabled=dtype != torch.float32)
 
     def _without_exchange(self):

@@ -43,8 +43,8 @@ from panodeeplab.training.evaluation import evaluate_together
 from panodeeplab.training.log import Pace, RunLog, peak_memory_gb
 from panodeeplab.training.pictures import write_pictures
 from panodeeplab.training.profile import StepProfile
-from panodeeplab.training.record import data_fingerprint, write_record
 from panodeeplab.training.recompute import checkpoint_activations
+from panodeeplab.training.record import data_fingerprint, write_record
 from panodeeplab.training.step import TrainingStep
 from panodeeplab.training.stopping import RunStopped, StopRequest
 
@@ -253,7 +253,9 @@ def _open_output(output: Path, config: RunConfig, resume: Resume) -> RunState | 
     state = None
     if rank() == 0:
         if resume == "no" and holds_run(output):
-            raise ValueError(f"output: {output} already holds a run; go on with --resume or name another folder")
+            raise ValueError(
+                f"output: {output} already holds a run; go on with --resume or name another folder"
+            )
         state = newest_state(output, warn=print) if resume != "no" else None
         if state is None and resume == "yes":
             raise ValueError(f"output: {output} holds no run to resume")

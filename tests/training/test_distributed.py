@@ -19,7 +19,12 @@ from panodeeplab.training import train
 FOLDER = Path(__file__).resolve().parent
 LOSSES = ("semantic", "center", "offset", "total", "gradient_norm")
 # Dropout draws other numbers in each process; nothing else depends on their number.
-SETTINGS = ("model.aspp_dropout=0", "training.batch_size=4", "training.ema_decay=0.9", "training.iterations=5")
+SETTINGS = (
+    "model.aspp_dropout=0",
+    "training.batch_size=4",
+    "training.ema_decay=0.9",
+    "training.iterations=5",
+)
 
 
 def torchrun(*arguments: object, processes: int = 2, restarts: int = 0, **environment: str) -> str:
@@ -99,5 +104,7 @@ def test_a_batch_that_processes_cannot_share_is_refused(monkeypatch, tmp_path):
     from panodeeplab.training import trainer
 
     monkeypatch.setattr(trainer, "world_size", lambda: 3)
-    with pytest.raises(ValueError, match=r"batch_size must be a multiple of the number of processes, got 2 for 3"):
+    with pytest.raises(
+        ValueError, match=r"batch_size must be a multiple of the number of processes, got 2 for 3"
+    ):
         train(make_config(), output=tmp_path)

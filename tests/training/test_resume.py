@@ -210,7 +210,9 @@ def test_a_damaged_state_falls_back_to_the_one_before(tmp_path, whole, how, caps
     _damage(tmp_path / "state/00000004.state", how)
     train(make_config(**RICH), output=tmp_path, resume="auto")
     said = capsys.readouterr().out
-    assert "00000004.state is damaged: its checksum does not match; going back to the checkpoint before" in said
+    assert (
+        "00000004.state is damaged: its checksum does not match; going back to the checkpoint before" in said
+    )
     assert_same_end(tmp_path, whole)
 
 

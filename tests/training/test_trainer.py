@@ -14,6 +14,7 @@ from panodeeplab.model import PanopticDeepLab, initialize_from, load_checkpoint
 from panodeeplab.training import train
 from panodeeplab.training.step import learning_rate
 
+
 def test_a_run_writes_checkpoints_metrics_and_pictures(tmp_path):
     config = make_config()
     last = train(config, output=tmp_path / "run")
