@@ -74,7 +74,7 @@ cdef extern from "panoptic.h" nogil:
         const pdl_panoptic_arguments *arguments, const pdl_panoptic_results *results
     )
     int pdl_pair_counts_cpu(
-        const int32_t *first, const int32_t *second, int64_t pixels, int32_t threads,
+        const void *first, const void *second, int64_t id_bytes, int64_t pixels, int32_t threads,
         int64_t capacity, int32_t *pairs, int64_t *counts, int64_t *found
     )
 
@@ -230,6 +230,7 @@ def panoptic_segmentation(
 def pair_counts(
     uintptr_t first,
     uintptr_t second,
+    int64_t id_bytes,
     int64_t pixels,
     int32_t threads,
     int64_t capacity,
@@ -242,7 +243,7 @@ def pair_counts(
     check_addresses((first, second, pairs, counts))
     with nogil:
         status = pdl_pair_counts_cpu(
-            <const int32_t *>first, <const int32_t *>second, pixels, threads,
+            <const void *>first, <const void *>second, id_bytes, pixels, threads,
             capacity, <int32_t *>pairs, <int64_t *>counts, &found,
         )
     raise_for(status)

@@ -6,7 +6,7 @@
 #include <stdint.h>
 
 /* Raised with every change of this file; panodeeplab/ops/_library.py has the same number. */
-#define PDL_ABI_VERSION 4
+#define PDL_ABI_VERSION 5
 
 #define PDL_OK 0
 #define PDL_INVALID_ARGUMENT 1
@@ -75,9 +75,10 @@ typedef struct {
 
 int pdl_panoptic_segmentation_cpu(const pdl_panoptic_arguments *arguments, const pdl_panoptic_results *results);
 
-/* Counts the pairs (first[i], second[i]), i < pixels. `found` gets the number of distinct pairs. If `capacity` rows
+/* Counts the pairs (first[i], second[i]), i < pixels. An id has `id_bytes`: 4, int32, or 3, unsigned and the lowest byte
+ * first, as in an RGB picture of COCO panoptic format. `found` gets the number of distinct pairs. If `capacity` rows
  * hold them, `pairs` (found, 2) and `counts` (found,) are written in ascending order, else neither is. */
-int pdl_pair_counts_cpu(const int32_t *first, const int32_t *second, int64_t pixels, int32_t threads,
+int pdl_pair_counts_cpu(const void *first, const void *second, int64_t id_bytes, int64_t pixels, int32_t threads,
                         int64_t capacity, int32_t *pairs, int64_t *counts, int64_t *found);
 
 typedef struct {

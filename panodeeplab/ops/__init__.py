@@ -254,31 +254,40 @@ def panoptic_segmentation(
     )
 
 
-def pair_counts(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+def pair_counts(first: Tensor, second: Tensor, *, threads: int | None = None) -> tuple[Tensor, Tensor]:
     """Count how many pixels have each pair of values in two maps: the confusion counts of panoptic quality.
 
     Only pairs that occur are listed, in ascending order of (first, second).
 
     Args:
-        first: (H,W) int32.
-        second: (H,W) int32.
+        first: (H,W) int32, or (H,W,3) uint8: the RGB picture of a COCO panoptic file, whose values are
+            R + 256 G + 65536 B.
+        second: of the same shape and dtype.
+        threads: that count, on the CPU; torch.get_num_threads() if None. 1 is right where the callers are
+            threads themselves.
 
     Returns:
         pairs: (M,2) int32, the distinct (first, second).
         counts: (M,) int64, pixels of each.
 
     Raises:
-        ValueError: a map is not a two-dimensional int32 tensor, or shape or device of the two differ.
+        ValueError: a map is neither of the two kinds, shape, dtype or device of the two differ, or `threads`
+            is less than 1.
     """
     for name, x in (("first", first), ("second", second)):
         if not isinstance(x, Tensor):
             raise ValueError(f"{name} is a {type(x).__name__}, wanted a tensor (H,W)")
-        if x.dtype != torch.int32 or x.dim() != 2:
-            raise ValueError(f"{name} is {x.dtype} of shape {tuple(x.shape)}, wanted int32 (H,W)")
+        rgb = x.dtype == torch.uint8 and x.dim() == 3 and x.shape[2] == 3
+        if not rgb and not (x.dtype == torch.int32 and x.dim() == 2):
+            raise ValueError(
+                f"{name} is {x.dtype} of shape {tuple(x.shape)}, wanted int32 (H,W) or uint8 (H,W,3)"
+            )
     if first.shape != second.shape:
         raise ValueError(
             f"second has shape {tuple(second.shape)}, wanted that of first, {tuple(first.shape)}"
         )
     if first.device != second.device:
         raise ValueError(f"second is on {second.device}, wanted the device of first, {first.device}")
-    return torch.ops.panodeeplab.pair_counts(first, second)
+    if threads is not None and threads < 1:
+        raise ValueError(f"threads must be at least 1, got {threads}")
+    return torch.ops.panodeeplab.pair_counts(first, second, threads or 0)

@@ -15,7 +15,7 @@ from torch import Tensor
 from panodeeplab.ops import _cuda, reference, reference_targets
 from panodeeplab.ops._modules import load_module
 
-ABI_VERSION = 4  # PDL_ABI_VERSION of ext/panoptic.h
+ABI_VERSION = 5  # PDL_ABI_VERSION of ext/panoptic.h
 
 # PDL_FLOAT32, PDL_FLOAT16 and PDL_BFLOAT16 of ext/panoptic.h.
 _TYPES = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2}
@@ -30,7 +30,7 @@ _LIBRARY.define(
     "Tensor segment_ids, Tensor segment_areas, Tensor segment_boxes, Tensor segment_centers, "
     "Tensor segment_probabilities, Tensor num_segments)"
 )
-_LIBRARY.define("pair_counts(Tensor first, Tensor second) -> (Tensor pairs, Tensor counts)")
+_LIBRARY.define("pair_counts(Tensor first, Tensor second, int threads) -> (Tensor pairs, Tensor counts)")
 _LIBRARY.define(
     "panoptic_targets(Tensor panoptic, Tensor segments, Tensor gaussian, int ignore_label, "
     "bool ignore_stuff_in_offset, int small_instance_area, float small_instance_weight, "
@@ -85,9 +85,12 @@ def _(
 
 
 @torch.library.register_fake("panodeeplab::pair_counts", lib=_LIBRARY)
-def _(first, second):
+def _(first, second, threads):
     pairs = torch.library.get_ctx().new_dynamic_size()
-    return first.new_empty((pairs, 2)), first.new_empty((pairs,), dtype=torch.int64)
+    return tuple(
+        first.new_empty(shape, dtype=dtype)
+        for shape, dtype in (((pairs, 2), torch.int32), ((pairs,), torch.int64))
+    )
 
 
 def _empty_targets(panoptic: Tensor, segments: Tensor) -> tuple[Tensor, ...]:
@@ -227,9 +230,10 @@ def _panoptic_segmentation_cuda(
     return result
 
 
-def _pair_counts_cpu(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+def _pair_counts_cpu(first: Tensor, second: Tensor, threads: int) -> tuple[Tensor, Tensor]:
     first, second = first.contiguous(), second.contiguous()
-    pixels = first.numel()
+    id_bytes = 4 if first.dtype == torch.int32 else 3
+    pixels = first.shape[0] * first.shape[1]
     # Room that is never written costs next to nothing; too little costs a second count.
     capacity = min(pixels, 1 << 21)
     while pixels > 0:
@@ -238,8 +242,9 @@ def _pair_counts_cpu(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
         found = _COMPILED.pair_counts(
             first.data_ptr(),
             second.data_ptr(),
+            id_bytes,
             pixels,
-            torch.get_num_threads(),
+            threads or torch.get_num_threads(),
             capacity,
             pairs.data_ptr(),
             counts.data_ptr(),

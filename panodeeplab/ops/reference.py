@@ -313,9 +313,15 @@ def panoptic_segmentation(
     )
 
 
-def pair_counts(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
-    """`panodeeplab.ops.pair_counts` after its checks."""
-    keys = (first.long() << 32) + (second.long() + 2**31)
+def pair_counts(first: Tensor, second: Tensor, threads: int = 0) -> tuple[Tensor, Tensor]:
+    """`panodeeplab.ops.pair_counts` after its checks; the number of threads is torch's own."""
+    first, second = (_ids_of_rgb(x) if x.dtype == torch.uint8 else x.long() for x in (first, second))
+    keys = (first << 32) + (second + 2**31)
     keys, counts = keys.flatten().unique(return_counts=True)
     pairs = torch.stack((keys >> 32, (keys & 0xFFFFFFFF) - 2**31), dim=1)
     return pairs.int(), counts
+
+
+def _ids_of_rgb(rgb: Tensor) -> Tensor:
+    red, green, blue = rgb.long().unbind(-1)
+    return red + 256 * green + 65536 * blue
