@@ -110,6 +110,20 @@ cdef extern from "panoptic.h" nogil:
 
     int pdl_panoptic_targets_cpu(const pdl_targets_arguments *arguments, const pdl_targets_results *results)
 
+    ctypedef struct pdl_overlay_arguments:
+        const uint8_t *image
+        const int32_t *panoptic
+        int64_t height
+        int64_t width
+        const uint8_t *colors
+        int64_t count
+        int32_t opacity
+        int32_t thickness
+        int32_t brightness
+        int32_t threads
+
+    int pdl_panoptic_overlay_cpu(const pdl_overlay_arguments *arguments, uint8_t *picture)
+
 
 ABI_VERSION = PDL_ABI_VERSION
 CENTER_SOURCES = {
@@ -306,4 +320,34 @@ def panoptic_targets(
     results.is_instance = <uint8_t *>is_instance
     with nogil:
         status = pdl_panoptic_targets_cpu(&arguments, &results)
+    raise_for(status)
+
+
+def panoptic_overlay(
+    uintptr_t image,
+    uintptr_t panoptic,
+    tuple shape,
+    uintptr_t colors,
+    int64_t count,
+    int32_t opacity,
+    int32_t thickness,
+    int32_t brightness,
+    int32_t threads,
+    uintptr_t picture,
+):
+    """Addresses of contiguous arrays as in panoptic.h; `shape` is that of the map, (H,W)."""
+    cdef pdl_overlay_arguments arguments
+    cdef int status
+    check_addresses((image, panoptic, colors, picture))
+    arguments.image = <const uint8_t *>image
+    arguments.panoptic = <const int32_t *>panoptic
+    arguments.height, arguments.width = shape
+    arguments.colors = <const uint8_t *>colors
+    arguments.count = count
+    arguments.opacity = opacity
+    arguments.thickness = thickness
+    arguments.brightness = brightness
+    arguments.threads = threads
+    with nogil:
+        status = pdl_panoptic_overlay_cpu(&arguments, <uint8_t *>picture)
     raise_for(status)

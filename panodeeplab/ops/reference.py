@@ -325,3 +325,26 @@ def pair_counts(first: Tensor, second: Tensor, threads: int = 0) -> tuple[Tensor
 def _ids_of_rgb(rgb: Tensor) -> Tensor:
     red, green, blue = rgb.long().unbind(-1)
     return red + 256 * green + 65536 * blue
+
+
+def panoptic_overlay(
+    image: Tensor, panoptic: Tensor, colors: Tensor, opacity: int, thickness: int, brightness: int
+) -> Tensor:
+    """`panodeeplab.ops.panoptic_overlay` after its checks."""
+    height, width = panoptic.shape
+    known = (panoptic >= 0) & (panoptic < len(colors))
+    table = torch.cat((colors, colors.new_zeros(1, 4)))
+    rows = table[torch.where(known, panoptic, len(colors)).long()].int()
+    picture = (image.int() * (256 - opacity) + rows[..., :3] * opacity + 128) >> 8
+    identity = torch.where(rows[..., 3] != 0, panoptic, -1)
+    changes = torch.zeros_like(known)
+    changes[:, 1:] |= identity[:, 1:] != identity[:, :-1]
+    changes[1:] |= identity[1:] != identity[:-1]
+    before, after = thickness // 2, max(thickness - 1, 0) - thickness // 2
+    # A change at (y, x) is an edge from `after` before it to `before` behind it.
+    padded = F.pad(changes, (before, after, before, after))
+    edges = torch.zeros_like(known)
+    for dy in range(thickness):
+        for dx in range(thickness):
+            edges |= padded[dy : dy + height, dx : dx + width]
+    return torch.where(edges[..., None], picture.clamp(min=brightness), picture).to(torch.uint8)

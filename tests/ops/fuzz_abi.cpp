@@ -297,6 +297,37 @@ void make_targets_once(uint64_t seed) {
     if (pdl_panoptic_targets_cpu(&a, &of_one) != PDL_INVALID_ARGUMENT) fail(seed, "took bad arguments");
 }
 
+void draw_once(uint64_t seed) {
+    Random random(seed);
+    pdl_overlay_arguments a{};
+    const bool large = chance(random, 0.05);
+    a.height = large ? whole(random, 200, 700) : whole(random, 0, 60);
+    a.width = large ? whole(random, 200, 700) : whole(random, 0, 90);
+    a.count = whole(random, 0, 30);
+    a.opacity = static_cast<int32_t>(chance(random, 0.2) ? 256 : whole(random, 0, 256));
+    a.thickness = static_cast<int32_t>(chance(random, 0.1) ? PDL_MAX_THICKNESS : whole(random, 0, 5));
+    a.brightness = static_cast<int32_t>(whole(random, 0, 255));
+    const size_t pixels = static_cast<size_t>(a.height * a.width);
+    std::vector<uint8_t> image(pixels * 3), colors(static_cast<size_t>(a.count) * 4), one(pixels * 3, 1), several = one;
+    for (uint8_t &value : image) value = static_cast<uint8_t>(whole(random, 0, 255));
+    for (uint8_t &value : colors) value = static_cast<uint8_t>(whole(random, 0, 255));
+    std::vector<int32_t> panoptic(pixels);
+    const int64_t run = whole(random, 0, 40), spread = chance(random, 0.2) ? INT32_MAX : a.count + 2;
+    for (size_t i = 0; i < pixels; i++)
+        panoptic[i] = i > 0 && whole(random, 0, run) ? panoptic[i - 1]
+                                                     : static_cast<int32_t>(whole(random, -spread, spread));
+    a.image = image.data();
+    a.panoptic = panoptic.data();
+    a.colors = colors.data();
+    a.threads = 1;
+    if (pdl_panoptic_overlay_cpu(&a, one.data()) != PDL_OK) fail(seed, "refused good arguments");
+    a.threads = static_cast<int32_t>(whole(random, 2, 9));
+    if (pdl_panoptic_overlay_cpu(&a, several.data()) != PDL_OK) fail(seed, "refused good arguments");
+    if (one != several) fail(seed, "threads change the picture");
+    a.thickness = chance(random, 0.5) ? -1 : PDL_MAX_THICKNESS + 1;
+    if (pdl_panoptic_overlay_cpu(&a, one.data()) != PDL_INVALID_ARGUMENT) fail(seed, "took bad arguments");
+}
+
 }  // namespace
 
 // fuzz_abi SECONDS [FIRST_SEED]
@@ -310,6 +341,7 @@ int main(int argc, char **argv) {
         refuse_once(seed);
         count_once(seed);
         make_targets_once(seed);
+        draw_once(seed);
         seed++;
     }
     std::printf("%llu seeds, nothing to report\n", static_cast<unsigned long long>(seed - first));

@@ -243,6 +243,14 @@ def test_the_compiled_module_refuses_what_would_crash_it():
             make_targets(**bad)
 
 
+def test_opcheck_of_panoptic_overlay():
+    image = torch.arange(90, dtype=torch.uint8).view(5, 6, 3)
+    colors = torch.arange(24, dtype=torch.uint8).view(6, 4)
+    torch.library.opcheck(
+        torch.ops.panodeeplab.panoptic_overlay.default, (image, MAPS[0], colors, 99, 2, 200)
+    )
+
+
 def test_pair_counts_traces_with_an_unknown_number_of_pairs():
     with torch._dynamo.config.patch(capture_dynamic_output_shape_ops=True):
         compiled = torch.compile(lambda a, b: pair_counts(a, b)[1].sum(), fullgraph=True, backend="aot_eager")
