@@ -63,6 +63,17 @@ def verify(output: Path) -> str:
     return f"iteration {iteration} intact"
 
 
+def compare(whole: Path, killed: Path) -> str:
+    for name in ("last.safetensors", "best.safetensors"):
+        if (whole / name).read_bytes() != (killed / name).read_bytes():
+            raise SystemExit(f"{name} differs from that of the uninterrupted run")
+    lines = [json.loads(line) for line in (killed / "metrics.jsonl").read_text().splitlines()]
+    keys = [(line["kind"], line["iteration"]) for line in lines]
+    if len(keys) != len(set(keys)):
+        raise SystemExit(f"logged twice: {keys}")
+    return f"weights equal in every byte, {len(keys)} lines of metrics, none twice"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -100,7 +111,7 @@ def main() -> None:
             if run.poll() is not None:
                 if run.returncode != 0:
                     raise SystemExit((Path(folder) / "log.txt").read_text())
-                print("the run came to its end before it was killed: begun again", flush=True)
+                print(f"an end after {kills} kills: {compare(whole, killed)}; begun again", flush=True)
                 for path in sorted(killed.rglob("*"), reverse=True):
                     path.unlink() if path.is_file() else path.rmdir()
                 continue
@@ -111,14 +122,7 @@ def main() -> None:
             print(f"kill {kills:2}{' in a write' if writing else ''}: {verify(killed)}", flush=True)
         if start(killed, log, settings).wait() != 0:
             raise SystemExit((Path(folder) / "log.txt").read_text())
-        for name in ("last.safetensors", "best.safetensors"):
-            if (whole / name).read_bytes() != (killed / name).read_bytes():
-                raise SystemExit(f"{name} differs from that of the uninterrupted run")
-        lines = [json.loads(line) for line in (killed / "metrics.jsonl").read_text().splitlines()]
-        keys = [(line["kind"], line["iteration"]) for line in lines]
-        if len(keys) != len(set(keys)):
-            raise SystemExit(f"logged twice: {keys}")
-        print(f"{kills} kills: weights equal in every byte, {len(keys)} lines of metrics, none twice")
+        print(f"{kills} kills: {compare(whole, killed)}")
 
 
 if __name__ == "__main__":

@@ -2,8 +2,8 @@
 
     python benchmarks/training_options.py --steps 5
 
-Memory is worked out from the shapes of what autograd keeps, for `--recipe` at batch `--batch`. Time is processor
-time of steps of `--timed`, options taken in turns: the median, and its ratio to none.
+Memory is worked out from the shapes of what autograd keeps, for `--recipe` at batch `--batch`. Time is that
+of the processor, for steps of `--timed`, options taken in turns: the median, and its ratio to none.
 """
 
 import argparse
