@@ -11,7 +11,7 @@ from panodeeplab import config as configuration
 from panodeeplab.losses import panoptic_losses
 from panodeeplab.model import PanopticDeepLab, Predictions
 from panodeeplab.targets import PanopticTargets
-from panodeeplab.training.trainer import learning_rate
+from panodeeplab.training.step import learning_rate
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 RECIPES = sorted(path.stem for path in CONFIGS.glob("*_detectron2_*.yaml")) + sorted(

@@ -1,5 +1,6 @@
 """Training samples as an endless, repeatable sequence: batch t depends on the seed and t, on nothing else."""
 
+import signal
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -78,18 +79,21 @@ class TrainingSet(Dataset):
 
 
 class _Numbers:
-    """The sample numbers of each batch, from batch `first` to before batch `last`."""
+    """The sample numbers of one rank's part of each batch, from batch `first` to before batch `last`."""
 
-    def __init__(self, first: int, last: int, batch_size: int) -> None:
+    def __init__(self, first: int, last: int, batch_size: int, rank: int, world_size: int) -> None:
         self.batches = range(first, last)
         self.batch_size = batch_size
+        self.share = batch_size // world_size
+        self.rank = rank
 
     def __len__(self) -> int:
         return len(self.batches)
 
     def __iter__(self) -> Iterator[range]:
         for batch in self.batches:
-            yield range(batch * self.batch_size, (batch + 1) * self.batch_size)
+            start = batch * self.batch_size + self.rank * self.share
+            yield range(start, start + self.share)
 
 
 def collate(samples: list[tuple[np.ndarray, PanopticTargets]]) -> Batch:
@@ -107,6 +111,9 @@ def collate(samples: list[tuple[np.ndarray, PanopticTargets]]) -> Batch:
 def _start_worker(worker: int) -> None:
     # One thread a worker: the workers are the parallelism, and OpenCV's own pool does not survive a fork.
     cv2.setNumThreads(0)
+    # Ctrl-C and torchrun's end reach the whole group of processes; the run stops when it has saved.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def training_loader(
@@ -118,21 +125,27 @@ def training_loader(
     iterations: int,
     seed: int,
     start_iteration: int = 0,
+    rank: int = 0,
+    world_size: int = 1,
     workers: int = 0,
     pin_memory: bool = False,
 ) -> DataLoader:
     """Batches of a training run from `start_iteration` on, up to `iterations`.
 
-    Batch t is the same whatever iteration the run was resumed at and however many workers there are.
+    Batch t is the same whatever iteration the run was resumed at, and however many workers and ranks there
+    are: the parts of ranks 0, 1, ... one after the other are the batch that a single process gets.
 
     Args:
         dataset: map-style; read in the workers.
         transform: augmentation; all its results must have one size.
         make_targets: from the augmented sample.
-        batch_size: images per batch; the last of an epoch are not dropped, the next epoch fills their batch.
+        batch_size: images per batch, of all ranks together; the last of an epoch are not dropped, the next
+            epoch fills their batch.
         iterations: batches of the whole run.
         seed: of order and augmentation, >= 0.
         start_iteration: batches that an earlier part of the run has seen.
+        rank: of this process, 0..world_size - 1; it is given batch_size / world_size images of each batch.
+        world_size: processes that share each batch.
         workers: processes that read and augment; 0: the calling process does.
         pin_memory: page-locked batches, for asynchronous copies to a GPU.
 
@@ -141,6 +154,10 @@ def training_loader(
     """
     if batch_size < 1:
         raise ValueError(f"batch_size must be >= 1, got {batch_size}")
+    if world_size < 1 or not 0 <= rank < world_size:
+        raise ValueError(f"rank must lie in 0..world_size - 1, got rank {rank} of world_size {world_size}")
+    if batch_size % world_size:
+        raise ValueError(f"batch_size must be a multiple of world_size, got {batch_size} and {world_size}")
     if workers < 0:
         raise ValueError(f"workers must be >= 0, got {workers}")
     if not 0 <= start_iteration <= iterations:
@@ -149,7 +166,7 @@ def training_loader(
         )
     return DataLoader(
         TrainingSet(dataset, transform, make_targets, seed),
-        batch_sampler=_Numbers(start_iteration, iterations, batch_size),
+        batch_sampler=_Numbers(start_iteration, iterations, batch_size, rank, world_size),
         collate_fn=collate,
         num_workers=workers,
         pin_memory=pin_memory,

@@ -105,6 +105,41 @@ def test_workers_do_not_matter(load, workers):
     assert all(map(_equal, load(), batches))
 
 
+@pytest.mark.parametrize("world_size", [2, 3, 6])
+@pytest.mark.parametrize("workers", [0, 2])
+def test_ranks_share_the_batch_of_one_process(load, world_size, workers):
+    whole = list(load(batch_size=6, iterations=4))
+    ranks = [
+        load(batch_size=6, iterations=4, rank=rank, world_size=world_size, workers=workers)
+        for rank in range(world_size)
+    ]
+    for batch, *parts in zip(whole, *ranks, strict=True):
+        assert all(len(part.images) == 6 // world_size for part in parts)
+        images = torch.cat([part.images for part in parts])
+        targets = (torch.cat(field) for field in zip(*(part.targets for part in parts), strict=True))
+        assert _equal(batch, Batch(images, PanopticTargets(*targets)))
+
+
+class _Draws(TrainTransform):
+    """Writes the first number that it draws into the image, which is what the sample then shows."""
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        pixels = np.zeros((*self.crop_size, 3), np.uint8)
+        pixels.reshape(-1)[:8] = np.frombuffer(np.float64(rng.random()).tobytes(), np.uint8)
+        return sample._replace(image=pixels, panoptic=sample.panoptic[: pixels.shape[0], : pixels.shape[1]])
+
+
+def test_no_two_workers_ranks_or_epochs_draw_the_same_augmentation(load):
+    # 5 images, 20 batches of 4: 16 epochs.
+    draws = []
+    for rank in range(2):
+        loader = load(
+            transform=_Draws((32, 40)), batch_size=4, iterations=20, rank=rank, world_size=2, workers=2
+        )
+        draws += [image.permute(1, 2, 0).numpy().tobytes() for batch in loader for image in batch.images]
+    assert len(draws) == len(set(draws)) == 80
+
+
 def test_workers_start_after_the_parent_used_all_its_threads(load):
     noise = np.random.default_rng(0).random((1000, 1500, 3), np.float32)
     cv2.GaussianBlur(cv2.resize(noise, (2000, 1600)), (9, 9), 2)
@@ -191,6 +226,10 @@ def test_a_damaged_file_is_named(tmp_path, write_pair, load):
     ("arguments", "message"),
     [
         ({"batch_size": 0}, "batch_size must be >= 1, got 0"),
+        ({"rank": 2, "world_size": 2}, "rank must lie in 0..world_size - 1, got rank 2 of world_size 2"),
+        ({"rank": -1}, "rank must lie in"),
+        ({"world_size": 0}, "rank must lie in"),
+        ({"world_size": 4}, "batch_size must be a multiple of world_size, got 2 and 4"),
         ({"workers": -1}, "workers must be >= 0, got -1"),
         ({"start_iteration": 9}, "start_iteration must lie in 0..iterations, got 9 with iterations 8"),
         ({"start_iteration": -1}, "start_iteration must lie in"),
