@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, default_collate
 
 from panodeeplab.data.sample import PanopticDataset, Sample
 from panodeeplab.targets import PanopticTargets
@@ -17,16 +17,32 @@ _ORDER, _AUGMENTATION = 0, 1
 
 
 class Batch(NamedTuple):
-    """Samples of one training step.
+    """Samples of one training step, packed for their way from process to process and to a GPU; see `to`.
 
     Attributes:
-        images: (N, 3, H, W) uint8, RGB.
-        targets: each field of PanopticTargets with a leading N. Only `center_points`, whose number differs
-            from image to image, is left out: it is (N, 0, 2).
+        images: (N, 3, H, W) uint8, RGB, channels last in memory.
+        targets: each field of PanopticTargets with a leading N, and these differences: `sem_seg` is uint8
+            where the class ids fit, the weights of centers and offsets are bool, and `center_points`, whose
+            number differs from image to image, is left out: it is (N, 0, 2).
     """
 
     images: Tensor
     targets: PanopticTargets
+
+    def to(self, device: torch.device | str) -> tuple[Tensor, PanopticTargets]:
+        """Images and targets on a device, the targets in the types that `panoptic_targets` gives.
+
+        The copy of pinned memory does not wait for the GPU.
+        """
+        images, targets = (
+            self.images.to(device, non_blocking=True),
+            PanopticTargets(*(field.to(device, non_blocking=True) for field in self.targets)),
+        )
+        return images, targets._replace(
+            sem_seg=targets.sem_seg.long(),
+            center_weights=targets.center_weights.float(),
+            offset_weights=targets.offset_weights.float(),
+        )
 
 
 class TrainingSet(Dataset):
@@ -95,16 +111,28 @@ class _Numbers:
             yield range(start, start + self.share)
 
 
+def _pack(targets: PanopticTargets) -> PanopticTargets:
+    """The same in half the bytes; `Batch.to` puts the types back."""
+    fits = int(targets.sem_seg.max()) < 256
+    return targets._replace(
+        sem_seg=targets.sem_seg.to(torch.uint8) if fits else targets.sem_seg,
+        center_weights=targets.center_weights.bool(),
+        offset_weights=targets.offset_weights.bool(),
+        center_points=targets.center_points[:0],
+    )
+
+
 def collate(samples: list[tuple[np.ndarray, PanopticTargets]]) -> Batch:
     """Put samples of one size into a batch.
 
     Args:
         samples: images, each (H, W, 3) uint8, with their targets.
     """
-    images = torch.from_numpy(np.stack([image for image, _ in samples]))
-    targets = [t._replace(center_points=t.center_points[:0]) for _, t in samples]
-    stacked = PanopticTargets(*(torch.stack(field) for field in zip(*targets, strict=True)))
-    return Batch(images.permute(0, 3, 1, 2).contiguous(), stacked)
+    # torch's own collation writes what a worker makes right into shared memory.
+    images, targets = default_collate(
+        [(torch.from_numpy(np.ascontiguousarray(image)), _pack(targets)) for image, targets in samples]
+    )
+    return Batch(images.permute(0, 3, 1, 2), targets)
 
 
 def _start_worker(worker: int) -> None:

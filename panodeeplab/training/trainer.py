@@ -154,8 +154,7 @@ def train(config: RunConfig, *, output: Path, resume: Resume = "no") -> Path:
             rate = learning_rate(progress.iteration, config.training)
             for group in optimizer.param_groups:
                 group["lr"] = rate
-            images = batch.images.to(device, non_blocking=True)
-            targets = type(batch.targets)(*(x.to(device, non_blocking=True) for x in batch.targets))
+            images, targets = batch.to(device)
 
             losses = panoptic_losses(
                 model(images), targets, config.loss, align_corners=config.model.align_corners

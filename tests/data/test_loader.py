@@ -64,7 +64,7 @@ def test_batches_have_the_promised_shapes(load):
     for batch in batches:
         assert batch.images.shape == (2, 3, 32, 40)
         assert batch.images.dtype == torch.uint8
-        assert batch.images.is_contiguous()
+        assert batch.images.is_contiguous(memory_format=torch.channels_last)
         shapes = {name: tuple(t.shape) for name, t in batch.targets._asdict().items()}
         assert shapes == {
             "sem_seg": (2, 32, 40),
@@ -75,8 +75,10 @@ def test_batches_have_the_promised_shapes(load):
             "offset_weights": (2, 1, 32, 40),
             "center_points": (2, 0, 2),
         }
-        assert batch.targets.sem_seg.dtype == torch.int64
-        assert batch.targets.offset.dtype == torch.float32
+        images, targets = batch.to("cpu")
+        assert torch.equal(images, batch.images)
+        assert {t.dtype for t in targets[1:-1]} == {torch.float32}
+        assert targets.sem_seg.dtype == torch.int64
 
 
 def test_batches_hold_the_samples_of_the_training_set(load):
@@ -86,7 +88,7 @@ def test_batches_hold_the_samples_of_the_training_set(load):
             image, targets = samples[2 * t + row]
             np.testing.assert_array_equal(batch.images[row].permute(1, 2, 0).numpy(), image)
             for name in PanopticTargets._fields[:-1]:
-                assert torch.equal(getattr(batch.targets, name)[row], getattr(targets, name)), name
+                assert torch.equal(getattr(batch.to("cpu")[1], name)[row], getattr(targets, name)), name
 
 
 def test_resuming_continues_identically(load):
@@ -211,6 +213,12 @@ def test_collate_of_images_with_and_without_instances():
     assert batch.targets.center[0].max() == 0
     assert batch.targets.center[1].max() == 1
     assert len(targets[1].center_points) == 3
+
+
+def test_class_ids_beyond_a_byte_stay_whole():
+    image, targets = np.zeros((2, 2, 3), np.uint8), _targets(Squares(1)[0])
+    targets = targets._replace(sem_seg=torch.full_like(targets.sem_seg, 300))
+    assert (collate([(image, targets)]).to("cpu")[1].sem_seg == 300).all()
 
 
 def test_a_damaged_file_is_named(tmp_path, write_pair, load):
