@@ -95,8 +95,17 @@ DataConfig = (
 _DATA_CONFIGS: tuple[type[BaseModel], ...] = get_args(DataConfig)
 
 
+class CopyPasteConfig(_Section):
+    """Objects of other images in front of what an image shows; see `panodeeplab.data.copy_paste`."""
+
+    # Names of the things to copy, each as often as the others; null: all things.
+    classes: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    probability: float = Field(0.5, ge=0, le=1)
+    max_objects: int = Field(3, ge=1)
+
+
 class AugmentationConfig(_Section):
-    """How training samples are varied."""
+    """How training samples are chosen and varied."""
 
     # (H, W) in pixels.
     crop_size: Size
@@ -104,6 +113,9 @@ class AugmentationConfig(_Section):
     scale: tuple[float, float] = (0.5, 2.0)
     flip: float = Field(0.5, ge=0, le=1)
     color_jitter: float = Field(0.0, ge=0, le=1)
+    # Images with a class that is in fewer than this share of the images come more often; null: all alike.
+    repeat_threshold: float | None = Field(None, gt=0, le=1)
+    copy_paste: CopyPasteConfig | None = None
 
     @model_validator(mode="after")
     def _scale_range(self) -> "AugmentationConfig":
@@ -216,6 +228,8 @@ class TrainingConfig(_Section):
     # Only deterministic algorithms; slower on a GPU.
     deterministic: bool = False
     workers: int = Field(2, ge=0)
+    # Training samples that cannot be read are replaced; one more than this stops the run.
+    max_bad_samples: int = Field(0, ge=0)
     device: Literal["auto", "cpu", "cuda"] = "auto"
     # Precision of the weight files; training itself is in float32.
     weights_dtype: Literal["float32", "float16"] = "float32"

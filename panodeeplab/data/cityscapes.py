@@ -262,6 +262,14 @@ class CityscapesDataset:
     def __len__(self) -> int:
         return len(self.images)
 
+    def segments_info(self, index: int) -> list[Segment]:
+        """The segments of an image, ascending ids."""
+        return self.instance_ids.segments_of(read_instance_ids(label_path(self.root, self.images[index])))
+
+    def files(self, index: int) -> list[Path]:
+        """Image and instanceIds file."""
+        return [self.images[index], label_path(self.root, self.images[index])]
+
     def __getitem__(self, index: int) -> Sample:
         """Read one image and its ground truth.
 

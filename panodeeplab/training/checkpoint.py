@@ -17,6 +17,7 @@ _FREE = {
     "checkpoint_every",
     "log_every",
     "workers",
+    "max_bad_samples",
     "device",
     "weights_dtype",
 }

@@ -15,14 +15,13 @@ from tqdm import tqdm
 from panodeeplab.classes import ClassTable
 from panodeeplab.config import RunConfig, TrainingConfig
 from panodeeplab.data.datasets import build_dataset
-from panodeeplab.data.loader import training_loader
-from panodeeplab.data.transforms import TrainTransform
 from panodeeplab.evaluation.evaluate import evaluate
 from panodeeplab.files import replacing
 from panodeeplab.inference.predictor import Predictor
 from panodeeplab.losses import panoptic_losses
 from panodeeplab.model import PanopticDeepLab, initialize_from, load_checkpoint, save_checkpoint
-from panodeeplab.targets import panoptic_targets
+from panodeeplab.training.bad_samples import BadSamples
+from panodeeplab.training.batches import training_batches
 from panodeeplab.training.checkpoint import Progress, load_state, save_state
 from panodeeplab.training.pictures import write_pictures
 
@@ -121,17 +120,10 @@ def train(config: RunConfig, *, output: Path, resume: Resume = "no") -> Path:
     if goes_on:
         progress = load_state(output / "last.state.pt", model, optimizer, config=config)
 
-    batches = training_loader(
-        training_set,
-        transform=TrainTransform(**config.augmentation.model_dump(), image_size=config.inference.input_size),
-        make_targets=_TargetMaker(config, classes.thing_ids),
-        batch_size=config.training.batch_size,
-        iterations=config.training.iterations,
-        seed=config.training.seed,
-        start_iteration=progress.iteration,
-        workers=config.training.workers,
-        pin_memory=device.type == "cuda",
+    batches = training_batches(
+        config, training_set, start_iteration=progress.iteration, pin_memory=device.type == "cuda"
     )
+    bad_samples = BadSamples(output / "bad_samples.jsonl", config.training.max_bad_samples)
     save_weights = partial(save_checkpoint, model=model, config=config, classes=classes)
 
     def save() -> None:
@@ -151,6 +143,7 @@ def train(config: RunConfig, *, output: Path, resume: Resume = "no") -> Path:
         waited = time.perf_counter()
         for batch in batches:
             started = time.perf_counter()
+            bad_samples.add(batch.bad)
             rate = learning_rate(progress.iteration, config.training)
             for group in optimizer.param_groups:
                 group["lr"] = rate
@@ -208,13 +201,3 @@ def train(config: RunConfig, *, output: Path, resume: Resume = "no") -> Path:
                 save()
             waited = time.perf_counter()
     return output / "last.safetensors"
-
-
-class _TargetMaker:
-    """Targets of an augmented sample; a class, so that loader processes can be handed it."""
-
-    def __init__(self, config: RunConfig, thing_ids: tuple[int, ...]) -> None:
-        self._options = config.targets.model_dump() | {"thing_ids": frozenset(thing_ids)}
-
-    def __call__(self, sample):
-        return panoptic_targets(sample.panoptic, sample.segments_info, **self._options)
