@@ -16,7 +16,12 @@ class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class CityscapesConfig(_Section):
+class _DataSection(_Section):
+    # Folder that `panodeeplab cache` made, to read decoded samples from; null: the files themselves.
+    cache: Path | None = None
+
+
+class CityscapesConfig(_DataSection):
     """Cityscapes' official folders, or any data in their layout."""
 
     dataset: Literal["cityscapes"]
@@ -38,7 +43,7 @@ class CocoFiles(_Section):
     pngs: Path | None = None
 
 
-class CocoPanopticConfig(_Section):
+class CocoPanopticConfig(_DataSection):
     """COCO panoptic, or your own data in its format; the JSON says the classes."""
 
     dataset: Literal["coco_panoptic"]
@@ -46,28 +51,28 @@ class CocoPanopticConfig(_Section):
     val: CocoFiles
 
 
-class KittiStepConfig(_Section):
+class KittiStepConfig(_DataSection):
     """KITTI-STEP: a folder with `images` and `panoptic_maps`."""
 
     dataset: Literal["kitti_step"]
     root: Path
 
 
-class MapillaryVistasConfig(_Section):
+class MapillaryVistasConfig(_DataSection):
     """Mapillary Vistas with the 65 classes of version 1.2: a folder with `training` and `validation`."""
 
     dataset: Literal["mapillary_vistas"]
     root: Path
 
 
-class Bdd100kConfig(_Section):
+class Bdd100kConfig(_DataSection):
     """BDD100K panoptic segmentation: a folder with `images/10k` and `labels/pan_seg`."""
 
     dataset: Literal["bdd100k"]
     root: Path
 
 
-class ScenesConfig(_Section):
+class ScenesConfig(_DataSection):
     """Generated streets: nothing to download, nothing on disk."""
 
     dataset: Literal["scenes"]

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from panodeeplab.cli._common import Command
+from panodeeplab.cli._common import OVERRIDE, Command
 
 
 def _check_data(args: argparse.Namespace) -> int:
@@ -70,6 +70,28 @@ def _convert_coco(args: argparse.Namespace) -> int:
     return 0
 
 
+def _cache(args: argparse.Namespace) -> int:
+    from panodeeplab import config as configuration
+    from panodeeplab.data import cache
+    from panodeeplab.data.datasets import build_dataset, meaning_files
+
+    data = configuration.load(args.config, args.set).data
+    # Made from the files, also where the run reads the cache that is there.
+    data = data and data.model_copy(update={"cache": None})
+    for split in args.split or ("train", "val"):
+        if args.verify:
+            length = cache.verify_cache(args.output, split)
+            print(f"{split}: {length / 1e9:.2f} GB, all checksums right")
+            continue
+        written = cache.write_cache(build_dataset(data, split), args.output, split, also=meaning_files(data))
+        print(f"{split}: {written.samples} samples, {written.length / 1e9:.2f} GB")
+        for reason in written.bad.values():
+            print(f"  cannot be read: {reason}")
+    if not args.verify:
+        print(f"wrote {args.output}; train with --set data.cache={args.output}")
+    return 0
+
+
 def _scenes(args: argparse.Namespace) -> int:
     from panodeeplab.data.scenes import write_cityscapes
 
@@ -131,6 +153,17 @@ def add_commands(command: Command) -> None:
         source.add_argument("--classes", type=Path, required=True, help="YAML table of the classes")
         source.add_argument("--output", type=Path, required=True, help="folder")
         source.add_argument("--name", default="panoptic", help="of the JSON (default: %(default)s)")
+
+    sub = command(
+        "cache", _cache, "Decode the data of a run once, so that training need not decode them again."
+    )
+    sub.add_argument("--config", type=Path, required=True, help="YAML file of the run")
+    sub.add_argument("--output", type=Path, required=True, help="folder of the cache")
+    sub.add_argument(
+        "--split", action="append", choices=["train", "val"], help="only this (default: train and val)"
+    )
+    sub.add_argument("--verify", action="store_true", help="read a cache that is there, compare checksums")
+    sub.add_argument("--set", **OVERRIDE)
 
     sub = command("scenes", _scenes, "Write generated streets in Cityscapes' layout.")
     sub.add_argument("--output", type=Path, required=True, help="folder")

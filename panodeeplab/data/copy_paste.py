@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from panodeeplab.data.sample import Sample, Segment
+from panodeeplab.data.sample import Sample, Segment, distinct_ids
 
 # An object of fewer pixels is not worth the copying.
 _LEAST_AREA = 64
@@ -75,7 +75,7 @@ class CopyPaste:
             candidate = candidates[position]
             if self._paste_one(image, panoptic, source, candidate["id"], new_id, rng):
                 segments.append(Segment(id=new_id, category_id=candidate["category_id"], iscrowd=0))
-        visible = set(np.unique(panoptic).tolist())
+        visible = distinct_ids(panoptic)
         return sample._replace(
             image=image, panoptic=panoptic, segments_info=[s for s in segments if s["id"] in visible]
         )
