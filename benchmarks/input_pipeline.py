@@ -111,7 +111,9 @@ def run(root: Path, cache: Path, args: argparse.Namespace) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--root", type=Path, required=True, help="Cityscapes, or data in its layout")
     parser.add_argument(
         "--config", type=Path, default=Path("configs/cityscapes_detectron2_resnet52.yaml"), help="of the run"

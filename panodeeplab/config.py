@@ -220,6 +220,10 @@ class TrainingConfig(_Section):
     batch_size: int = Field(..., ge=1)
     # A checkpoint of this project to start from, with the same model section: fine-tuning.
     init_checkpoint: Path | None = None
+    # Layers whose weights stay as they are, by name: backbone, backbone.layer1, *.aspp.
+    frozen: tuple[str, ...] = ()
+    # What the learning rate is multiplied by in layers, by name: {backbone: 0.1}; the last that fits counts.
+    learning_rate_factors: dict[str, Annotated[float, Field(gt=0)]] = {}
     learning_rate: float = Field(1e-3, gt=0)
     # The batch that `learning_rate` is for: with another batch_size it is scaled in proportion. null: never.
     base_batch_size: int | None = Field(None, ge=1)

@@ -23,6 +23,7 @@ from panodeeplab.model import PanopticDeepLab, initialize_from, load_checkpoint,
 from panodeeplab.training.bad_samples import BadSamples
 from panodeeplab.training.batches import training_batches
 from panodeeplab.training.checkpoint import Progress, load_state, save_state
+from panodeeplab.training.fine_tuning import freeze, parameter_groups, train_mode
 from panodeeplab.training.pictures import write_pictures
 
 Resume = Literal["no", "yes", "auto"]
@@ -63,7 +64,9 @@ def _initial_model(config: RunConfig, classes: ClassTable, *, goes_on: bool) -> 
         architecture = architecture.model_copy(update={"backbone_weights": None})
     model = PanopticDeepLab(architecture, num_classes=len(classes))
     if source is not None and not goes_on:
-        initialize_from(model, load_checkpoint(source), config=config.model, classes=classes)
+        started = initialize_from(model, load_checkpoint(source), config=config.model, classes=classes)
+        print(*started.lines(), sep="\n", end="\n" if started.lines() else "")
+    freeze(model, config.training.frozen)
     return model
 
 
@@ -115,7 +118,8 @@ def train(config: RunConfig, *, output: Path, resume: Resume = "no") -> Path:
         torch.use_deterministic_algorithms(True)
     model = _initial_model(config, classes, goes_on=goes_on)
     model = model.to(device, memory_format=torch.channels_last)
-    optimizer = torch.optim.Adam(model.parameters(), weight_decay=config.training.weight_decay)
+    groups = parameter_groups(model, config.training.learning_rate_factors)
+    optimizer = torch.optim.Adam(groups, weight_decay=config.training.weight_decay)
     progress = Progress()
     if goes_on:
         progress = load_state(output / "last.state.pt", model, optimizer, config=config)
@@ -139,14 +143,14 @@ def train(config: RunConfig, *, output: Path, resume: Resume = "no") -> Path:
             log.write(json.dumps({"kind": kind, "iteration": progress.iteration, **figures}) + "\n")
             log.flush()
 
-        model.train()
+        train_mode(model)
         waited = time.perf_counter()
         for batch in batches:
             started = time.perf_counter()
             bad_samples.add(batch.bad)
             rate = learning_rate(progress.iteration, config.training)
             for group in optimizer.param_groups:
-                group["lr"] = rate
+                group["lr"] = rate * group["lr_scale"]
             images, targets = batch.to(device)
 
             losses = panoptic_losses(
@@ -188,7 +192,7 @@ def train(config: RunConfig, *, output: Path, resume: Resume = "no") -> Path:
                 )
                 result = evaluate(predictor, validation_set, label_divisor=config.postprocess.label_divisor)
                 write_pictures(board, predictor, validation_set, config=config, iteration=iteration)
-                model.train()
+                train_mode(model)
                 record("evaluation", _summary(result))
                 bar.write(
                     f"iteration {iteration}: "
