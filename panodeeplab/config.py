@@ -209,6 +209,8 @@ class LossConfig(_Section):
 
     semantic_weight: float = 1.0
     semantic_top_k: float = Field(0.2, gt=0, le=1)
+    # Where that fraction is taken: of all pixels of the batch, or of each image on its own.
+    semantic_top_k_of: Literal["batch", "image"] = "batch"
     center_weight: float = 200.0
     offset_weight: float = 0.01
 
@@ -217,7 +219,11 @@ class TrainingConfig(_Section):
     """Optimisation: Adam with a polynomial learning rate after a linear warm-up."""
 
     iterations: int = Field(..., ge=1)
+    # Of one step, over all processes.
     batch_size: int = Field(..., ge=1)
+    # Images that go through the network at once in each process, which accumulates the gradients of its part
+    # of the batch; null: the whole part.
+    micro_batch_size: int | None = Field(None, ge=1)
     # A checkpoint of this project to start from, with the same model section: fine-tuning.
     init_checkpoint: Path | None = None
     # Layers whose weights stay as they are, by name: backbone, backbone.layer1, *.aspp.
@@ -230,6 +236,18 @@ class TrainingConfig(_Section):
     poly_power: float = Field(0.9, gt=0)
     warmup_iterations: int = Field(0, ge=0)
     weight_decay: float = Field(0.0, ge=0)
+    # Gradients are scaled down to this norm; null: left as they are.
+    max_gradient_norm: float | None = Field(None, gt=0)
+    # Evaluate and publish the moving average of the weights with this decay, as 0.999; null: the weights.
+    ema_decay: float | None = Field(None, gt=0, lt=1)
+    # Statistics of batch norm: of all processes, of each one, or those that the weights came with.
+    batch_norm: Literal["synchronized", "local", "frozen"] = "synchronized"
+    # Of the network; losses, weights and optimizer are float32 always.
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    # Run the backbone's blocks again in the backward pass instead of keeping what is in them.
+    activation_checkpointing: bool = False
+    # Have torch.compile make kernels for this network: minutes at the start, faster steps.
+    compile: bool = False
     evaluate_every: int = Field(1000, ge=1)
     checkpoint_every: int = Field(500, ge=1)
     log_every: int = Field(20, ge=1)
@@ -240,8 +258,10 @@ class TrainingConfig(_Section):
     # Training samples that cannot be read are replaced; one more than this stops the run.
     max_bad_samples: int = Field(0, ge=0)
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    # Precision of the weight files; training itself is in float32.
+    # Precision of the weight files; states are in float32.
     weights_dtype: Literal["float32", "float16"] = "float32"
+    # Log to this project of Weights & Biases too; needs the extra `wandb`.
+    wandb_project: str | None = None
 
     @property
     def peak_learning_rate(self) -> float:

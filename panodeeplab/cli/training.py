@@ -1,6 +1,8 @@
 """Commands that make a model: training, and importing a published one."""
 
 import argparse
+import os
+import sys
 from pathlib import Path
 
 from panodeeplab.cli._common import OVERRIDE, Command
@@ -8,12 +10,20 @@ from panodeeplab.cli._common import OVERRIDE, Command
 
 def _train(args: argparse.Namespace) -> int:
     from panodeeplab import config as configuration
-    from panodeeplab.training import train
+    from panodeeplab.training import RunStopped, train
 
+    if args.profile < 0:
+        raise ValueError(f"--profile must be at least 0, got {args.profile}")
     config = configuration.load(args.config, args.set)
     output = args.output or Path("runs") / args.config.stem
-    last = train(config, output=output, resume=args.resume)
-    print(f"wrote {last} and {last.with_name('best.safetensors')}")
+    try:
+        last = train(config, output=output, resume=args.resume, profile=args.profile)
+    except RunStopped as stop:
+        print(f"panodeeplab: {stop}", file=sys.stderr)
+        return stop.exit_status
+    # Of the processes that torchrun starts, one speaks.
+    if os.environ.get("RANK", "0") == "0":
+        print(f"wrote {last} and {last.with_name('best.safetensors')}")
     return 0
 
 
@@ -59,6 +69,13 @@ def add_commands(command: Command) -> None:
         default="no",
         choices=["yes", "no", "auto"],
         help="go on with the run in --output; auto: if there is one",
+    )
+    sub.add_argument(
+        "--profile",
+        type=int,
+        default=0,
+        metavar="N",
+        help="profile N steps: a trace in --output, and a table of where the time goes",
     )
 
     sub = command(

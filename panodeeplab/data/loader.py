@@ -1,5 +1,6 @@
 """Training samples as an endless, repeatable sequence: batch t depends on the seed and t, on nothing else."""
 
+import signal
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -86,6 +87,9 @@ def collate(samples: list[TrainingSample]) -> Batch:
 def _start_worker(worker: int) -> None:
     # One thread a worker: the workers are the parallelism, and OpenCV's own pool does not survive a fork.
     cv2.setNumThreads(0)
+    # Ctrl-C and torchrun's end reach the whole group of processes; the run stops when it has saved, not before.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def training_loader(

@@ -8,7 +8,7 @@ import numpy as np
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from panodeeplab.classes import CITYSCAPES
+from panodeeplab.classes import CITYSCAPES, ClassTable
 from panodeeplab.data.sample import PanopticDataset, Sample
 from panodeeplab.evaluation.coco_ap import CocoMaskAP
 from panodeeplab.evaluation.instance_ap import InstanceAP
@@ -19,6 +19,65 @@ from panodeeplab.evaluation.semantic import (
     SemanticIoU,
 )
 from panodeeplab.postprocess import VOID_LABEL, PanopticResult
+
+
+class Scores:
+    """All scores of a set of images: PQ, mIoU and, if asked for, AP.
+
+    Args:
+        classes: of truth and predictions.
+        label_divisor: of the predicted ids.
+        ap: which benchmark's AP of instances to count, if any; "coco" needs the extra `coco`.
+
+    Raises:
+        ValueError: another `ap`.
+        ModuleNotFoundError: `ap` is "coco", and the extra is not installed.
+    """
+
+    def __init__(
+        self,
+        classes: ClassTable,
+        *,
+        label_divisor: int = 1000,
+        ap: Literal["cityscapes", "coco"] | None = None,
+    ) -> None:
+        if ap not in (None, "cityscapes", "coco"):
+            raise ValueError(f"ap must be 'cityscapes', 'coco' or None, got {ap!r}")
+        self._quality = PanopticQuality(classes, label_divisor=label_divisor, void_label=VOID_LABEL)
+        official = classes.label_ids == CITYSCAPES.label_ids
+        self._semantic = SemanticIoU(classes, instance_sizes=CITYSCAPES_INSTANCE_SIZES if official else None)
+        self._instances = None
+        if ap is not None:
+            kind = InstanceAP if ap == "cityscapes" else CocoMaskAP
+            self._instances = kind(classes, label_divisor=label_divisor)
+
+    def update(self, result: PanopticResult, sample: Sample) -> None:
+        """Add one image.
+
+        Raises:
+            ValueError: the prediction does not fit the image.
+        """
+        truth = (sample.panoptic, sample.segments_info)
+        self._quality.update(result.panoptic, *truth)
+        seen = result.semantic if result.class_map is None else result.class_map
+        self._semantic.update_segments(np.where(seen < 0, np.int32(IGNORE_LABEL), seen), *truth)
+        if self._instances is not None:
+            scores = {segment.id: segment.score for segment in result.segments}
+            self._instances.update(result.panoptic, *truth, scores)
+
+    def merge(self, other: "Scores") -> None:
+        """Add the images of another accumulator without AP.
+
+        Merging the scores of single images in order gives what `update` with these images in that order
+        gives, to the last bit.
+        """
+        self._quality.merge(other._quality)
+        self._semantic.merge(other._semantic)
+
+    def result(self) -> dict[str, Any]:
+        """What `evaluate` returns."""
+        scores = self._quality.result() | {"semantic": self._semantic.result()}
+        return scores if self._instances is None else scores | {"instances": self._instances.result()}
 
 
 def evaluate(
@@ -57,34 +116,18 @@ def evaluate(
         ValueError: an argument is wrong, or a prediction does not fit its image.
         ModuleNotFoundError: `ap` is "coco", and the extra is not installed.
     """
-    if ap not in (None, "cityscapes", "coco"):
-        raise ValueError(f"ap must be 'cityscapes', 'coco' or None, got {ap!r}")
     if workers < 0:
         raise ValueError(f"workers must be at least 0, got {workers}")
-    classes = dataset.classes
-    quality = PanopticQuality(classes, label_divisor=label_divisor, void_label=VOID_LABEL)
-    official = classes.label_ids == CITYSCAPES.label_ids
-    semantic = SemanticIoU(classes, instance_sizes=CITYSCAPES_INSTANCE_SIZES if official else None)
-    instances = None
-    if ap is not None:
-        kind = InstanceAP if ap == "cityscapes" else CocoMaskAP
-        instances = kind(classes, label_divisor=label_divisor)
+    scores = Scores(dataset.classes, label_divisor=label_divisor, ap=ap)
     samples = _samples(dataset, workers)
     for sample in tqdm(
         samples, desc="evaluate", total=len(dataset), unit="image", leave=False, disable=not progress
     ):
         result = predict(sample.image)
-        truth = (sample.panoptic, sample.segments_info)
-        quality.update(result.panoptic, *truth)
-        seen = result.semantic if result.class_map is None else result.class_map
-        semantic.update_segments(np.where(seen < 0, np.int32(IGNORE_LABEL), seen), *truth)
-        if instances is not None:
-            scores = {segment.id: segment.score for segment in result.segments}
-            instances.update(result.panoptic, *truth, scores)
+        scores.update(result, sample)
         if write is not None:
             write(sample.image_id, result)
-    scores = quality.result() | {"semantic": semantic.result()}
-    return scores if instances is None else scores | {"instances": instances.result()}
+    return scores.result()
 
 
 def _samples(dataset: PanopticDataset, workers: int) -> Iterator[Sample]:

@@ -1,5 +1,6 @@
 """Weights with all that is needed to use them, in one safetensors file."""
 
+import hashlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -37,7 +38,7 @@ class Checkpoint:
 def save_checkpoint(
     path: Path, model: PanopticDeepLab, *, config: RunConfig, classes: ClassTable, iteration: int
 ) -> None:
-    """Write the weights, in `config.training.weights_dtype`, to `path`; never half of them."""
+    """Write the weights, in `config.training.weights_dtype`, to `path`, with a checksum; never half of them."""
     dtype = getattr(torch, config.training.weights_dtype)
     state = {
         name: (value.to(dtype) if value.is_floating_point() else value).cpu().contiguous()
@@ -49,8 +50,29 @@ def save_checkpoint(
         "classes": json.dumps(asdict(classes)),
         "iteration": str(iteration),
     }
-    with replacing(path) as temporary:
-        temporary.write_bytes(save(state, metadata=metadata))
+    metadata["sha256"] = _checksum(state, metadata)
+    with replacing(path, durable=True) as temporary:
+        temporary.write_bytes(_ordered(save(state, metadata=metadata)))
+
+
+def _ordered(file: bytes) -> bytes:
+    """A safetensors file whose metadata are in order, so that equal checkpoints are equal files."""
+    length = int.from_bytes(file[:8], "little")
+    header = json.loads(file[8 : 8 + length])
+    header = {"__metadata__": dict(sorted(header.pop("__metadata__").items())), **header}
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    # The tensors begin at a multiple of 8.
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + file[8 + length :]
+
+
+def _checksum(state: dict[str, torch.Tensor], metadata: dict[str, str]) -> str:
+    """SHA-256 of all that is in a checkpoint, in an order of its own."""
+    digest = hashlib.sha256(json.dumps(metadata, sort_keys=True).encode())
+    for name, value in sorted(state.items()):
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
 
 
 def load_checkpoint(source: str | Path) -> Checkpoint:
@@ -58,7 +80,7 @@ def load_checkpoint(source: str | Path) -> Checkpoint:
 
     Raises:
         FileNotFoundError: no such file and no such bundled model.
-        ValueError: not a checkpoint of this project, or its weights do not fit its configuration.
+        ValueError: not a checkpoint of this project, a damaged one, or its weights do not fit its configuration.
         ModuleNotFoundError: the backbone comes from timm, which is not installed.
     """
     path = BUNDLED.get(str(source), Path(source))
@@ -72,6 +94,10 @@ def load_checkpoint(source: str | Path) -> Checkpoint:
         raise ValueError(f"checkpoint: {path} is not a safetensors file ({error})") from None
     if metadata.get("format") != "panodeeplab":
         raise ValueError(f"checkpoint: {path} was not written by panodeeplab")
+    # The bundled model and imported ones of earlier versions carry none.
+    wanted = metadata.pop("sha256", None)
+    if wanted is not None and wanted != _checksum(state, metadata):
+        raise ValueError(f"checkpoint: {path} is damaged: its checksum does not match")
     config = configuration.validate(json.loads(metadata["config"]))
     table = {
         key: tuple(map(tuple, value))

@@ -6,46 +6,12 @@ import math
 import pytest
 import torch
 from safetensors.torch import load_file
+from small_run import make_config
 
 from panodeeplab import config as configuration
 from panodeeplab.model import load_checkpoint
 from panodeeplab.training import train
-from panodeeplab.training.trainer import learning_rate
-
-NARROW = {"aspp_channels": 8, "channels": 8, "skip_channels": [8, 8], "head_channels": 8}
-
-
-def make_config(**training) -> configuration.RunConfig:
-    return configuration.validate(
-        {
-            "data": {"dataset": "scenes", "image_size": [64, 128], "train_count": 5, "val_count": 2},
-            "augmentation": {"crop_size": [64, 96], "scale": [0.8, 1.2], "color_jitter": 0.2},
-            "model": {
-                "backbone": "mobilenet_v2",
-                "output_stride": 32,
-                "semantic": NARROW,
-                "instance": NARROW,
-            },
-            "postprocess": {"stuff_area": 16},
-            "training": {
-                "iterations": 4,
-                "batch_size": 2,
-                "evaluate_every": 4,
-                "checkpoint_every": 2,
-                "log_every": 1,
-                "workers": 0,
-                "device": "cpu",
-                **training,
-            },
-        }
-    )
-
-
-@pytest.fixture(autouse=True)
-def _leave_torch_as_it_was():
-    before = torch.are_deterministic_algorithms_enabled()
-    yield
-    torch.use_deterministic_algorithms(before)
+from panodeeplab.training.step import learning_rate
 
 
 def test_a_run_writes_checkpoints_metrics_and_pictures(tmp_path):
@@ -66,31 +32,6 @@ def test_a_run_writes_checkpoints_metrics_and_pictures(tmp_path):
     for tag in (b"train/semantic", b"train/learning_rate", b"evaluation/pq", b"0/prediction", b"1/offset"):
         assert tag in events
     assert not list((tmp_path / "run").glob("*.tmp"))
-
-
-def test_resumed_run_equals_the_uninterrupted_one(tmp_path):
-    whole = train(make_config(deterministic=True), output=tmp_path / "whole")
-    # Two of four steps, with the schedule of four: the process died after the checkpoint of step 2.
-    config = make_config(deterministic=True)
-    half = tmp_path / "half"
-
-    class _Killed(Exception):
-        pass
-
-    def die(path, *args, **kwargs):
-        save_state(path, *args, **kwargs)
-        raise _Killed
-
-    from panodeeplab.training import trainer
-
-    save_state = trainer.save_state
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(trainer, "save_state", die)
-        with pytest.raises(_Killed):
-            train(config, output=half)
-    resumed = train(config, output=half, resume="auto")
-    for name, value in load_file(whole).items():
-        assert torch.equal(load_file(resumed)[name], value), name
 
 
 def test_the_seed_makes_the_run(tmp_path):
