@@ -87,7 +87,7 @@ def collate(samples: list[TrainingSample]) -> Batch:
 def _start_worker(worker: int) -> None:
     # One thread a worker: the workers are the parallelism, and OpenCV's own pool does not survive a fork.
     cv2.setNumThreads(0)
-    # Ctrl-C and torchrun's end reach the whole group of processes; the run stops when it has saved, not before.
+    # Ctrl-C and torchrun's end reach the whole group of processes; the run stops when it has saved.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
 

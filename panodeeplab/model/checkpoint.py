@@ -38,7 +38,7 @@ class Checkpoint:
 def save_checkpoint(
     path: Path, model: PanopticDeepLab, *, config: RunConfig, classes: ClassTable, iteration: int
 ) -> None:
-    """Write the weights, in `config.training.weights_dtype`, to `path`, with a checksum; never half of them."""
+    """Write the weights, in `config.training.weights_dtype`, with a checksum; never half of them."""
     dtype = getattr(torch, config.training.weights_dtype)
     state = {
         name: (value.to(dtype) if value.is_floating_point() else value).cpu().contiguous()
@@ -80,7 +80,7 @@ def load_checkpoint(source: str | Path) -> Checkpoint:
 
     Raises:
         FileNotFoundError: no such file and no such bundled model.
-        ValueError: not a checkpoint of this project, a damaged one, or its weights do not fit its configuration.
+        ValueError: no checkpoint of this project, a damaged one, or weights that do not fit its configuration.
         ModuleNotFoundError: the backbone comes from timm, which is not installed.
     """
     path = BUNDLED.get(str(source), Path(source))

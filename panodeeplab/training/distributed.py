@@ -102,7 +102,7 @@ class _Total(torch.autograd.Function):
 
 
 class CpuSyncBatchNorm(nn.BatchNorm2d):
-    """Batch norm with the statistics of all processes, for CPUs; torch's own SyncBatchNorm is for GPUs only."""
+    """Batch norm with the statistics of all processes, for CPUs; torch's SyncBatchNorm is for GPUs only."""
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:

@@ -30,7 +30,7 @@ from panodeeplab.training.distributed import total, world_size
 from panodeeplab.training.fine_tuning import train_mode
 from panodeeplab.training.recompute import untracked_statistics
 
-_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 def moving_average(model: nn.Module, decay: float) -> AveragedModel:
@@ -166,7 +166,7 @@ class TrainingStep:
         )
 
     def _autocast(self):
-        dtype = _DTYPES[self.config.training.precision]
+        dtype = PRECISIONS[self.config.training.precision]
         return torch.autocast(self.device.type, dtype=dtype, enabled=dtype != torch.float32)
 
     def _without_exchange(self):
