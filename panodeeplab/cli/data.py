@@ -11,6 +11,7 @@ def _check_data(args: argparse.Namespace) -> int:
     from panodeeplab.data import check
     from panodeeplab.data.cityscapes import OFFICIAL_IDS, CityscapesDataset, read_instance_id_table
     from panodeeplab.data.coco_dataset import CocoPanopticDataset
+    from panodeeplab.data.datasets import build_dataset
 
     kind = {".json": "JSON", ".yaml": "run", ".yml": "run"}.get(args.path.suffix, "folder")
     for name, wanted in (("images", "JSON"), ("pngs", "JSON"), ("split", "folder"), ("classes", "folder")):
@@ -46,6 +47,11 @@ def _check_data(args: argparse.Namespace) -> int:
         try:
             for prefix, dataset in datasets():
                 written += check.write_previews(dataset, args.preview, prefix=prefix)
+            if kind == "run":
+                from panodeeplab.training.batches import training_samples
+
+                samples = training_samples(config, build_dataset(config.data, "train"))
+                written += check.write_augmented_previews(samples, args.preview)
         except ValueError as error:
             print(f"no further pictures: {error}")
         print(f"wrote {check.number(len(written), 'picture')} to {args.preview}")
@@ -128,7 +134,10 @@ def add_commands(command: Command) -> None:
         "--pngs", type=Path, help="of a JSON: folder of its PNGs (default: its path without suffix)"
     )
     sub.add_argument(
-        "--preview", type=Path, metavar="DIR", help="write pictures of the first samples of each split"
+        "--preview",
+        type=Path,
+        metavar="DIR",
+        help="write pictures of the first samples of each split, and of a run as it augments them",
     )
 
     sub = command("convert", None, "Make COCO panoptic files from other annotations.")

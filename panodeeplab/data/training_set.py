@@ -96,7 +96,8 @@ class TrainingSet(Dataset):
                 return sample
         raise ValueError(f"{_MOST_IN_A_ROW} samples in a row cannot be read; the first: {bad[0].reason}")
 
-    def __getitem__(self, number: int) -> TrainingSample:
+    def augmented(self, number: int) -> tuple[Sample, tuple[BadSample, ...]]:
+        """Sample `number` as the network is to learn it, and the samples in whose place it came."""
         bad: list[BadSample] = []
         sample = self._read_number(number, bad)
         if self.copy_paste is not None:
@@ -105,5 +106,8 @@ class TrainingSet(Dataset):
             other = None if source is None else self._read(source, bad)
             if other is not None:
                 sample = self.copy_paste.paste(sample, other, rng)
-        sample = self.transform(sample, self._rng(AUGMENTATION, number))
-        return TrainingSample(sample.image, self.make_targets(sample), tuple(bad))
+        return self.transform(sample, self._rng(AUGMENTATION, number)), tuple(bad)
+
+    def __getitem__(self, number: int) -> TrainingSample:
+        sample, bad = self.augmented(number)
+        return TrainingSample(sample.image, self.make_targets(sample), bad)

@@ -85,7 +85,7 @@ def _data(config: RunConfig, samples: int, validation: int, classes: str) -> Ite
     epochs = training.iterations * training.batch_size / samples
     yield (
         f"length        {_number(training.iterations)} iterations of {training.batch_size} images, "
-        f"{epochs:.3g} times through the data"
+        f"{_number(round(epochs)) if epochs >= 100 else f'{epochs:.3g}'} times through the data"
     )
 
 
