@@ -80,13 +80,22 @@ public:
             const int32_t number = tile[first];
             PDL_LANES
             for (int32_t q = 0; q < kCount; q++)
-                found[q] = (found[q] == kSeveral) & (tile[q] == number) ? nearest[q] : found[q];
+                found[q] = ((found[q] == kSeveral) & (tile[q] == number)) ? nearest[q] : found[q];
         }
     }
 
     // For the votes of samples: the centre that is nearest by so much that it is nearest to every vote in between four
     // samples that share it; else kNone, or kSeveral: `find_clearly` knows.
-    void locate(const float *y, const float *x, int64_t count, int32_t *found) const;
+    PDL_FORCE_INLINE void locate(const float *y, const float *x, int64_t count, int32_t *found) const {
+        const auto across = static_cast<int32_t>(tiles_across_);
+        const int32_t *only = only_.get();
+        PDL_INDEPENDENT
+        for (int64_t i = 0; i < count; i++) {
+            const bool inside = (y[i] >= -kMargin) & (x[i] >= -kMargin) & (y[i] < bottom_) & (x[i] < right_);
+            const int32_t k = only[tile_number(y[i], bottom_) * across + tile_number(x[i], right_)];
+            found[i] = inside ? k : kNone;
+        }
+    }
     int32_t find_clearly(float y, float x) const;
 
     static constexpr int32_t kNone = -1, kSeveral = -2;

@@ -124,17 +124,6 @@ void NearestCenter::fill_with(int64_t tile_y, int64_t tile_x, int64_t side, int3
         }
 }
 
-PDL_CLONES void NearestCenter::locate(const float *y, const float *x, int64_t count, int32_t *found) const {
-    const auto across = static_cast<int32_t>(tiles_across_);
-    const int32_t *only = only_.get();
-    PDL_INDEPENDENT
-    for (int64_t i = 0; i < count; i++) {
-        const bool inside = (y[i] >= -kMargin) & (x[i] >= -kMargin) & (y[i] < bottom_) & (x[i] < right_);
-        const int32_t k = only[tile_number(y[i], bottom_) * across + tile_number(x[i], right_)];
-        found[i] = inside ? k : kNone;
-    }
-}
-
 // The votes of pixels are convex combinations of those of the samples around them, and the lead of a centre over
 // another is linear: with these leads at all corners it stays one in between. Leads add up, so a centre that the tile
 // does not list, for another is nearer, is no exception.
