@@ -3,8 +3,8 @@
     python benchmarks/kill_and_resume.py --kills 20
 
 Half of the kills come at a random moment, half within a write: when a temporary file of a checkpoint is
-seen. After each kill, `last.safetensors` must load, its checksum must hold, and the state that belongs to it must be
-there and intact. In the end the weights must be equal in every byte, and no iteration may be logged twice.
+seen. After each kill, `last.safetensors` must load, its checksum must hold, and the state that belongs to it
+must be there and intact. In the end the weights must be equal in every byte, and no iteration logged twice.
 """
 
 import argparse

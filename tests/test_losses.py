@@ -1,11 +1,25 @@
 """Losses: equal to the reference implementation's, and to a plain restatement of what they say."""
 
+import threading
+
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from panodeeplab.config import LossConfig
-from panodeeplab.losses import center_loss, offset_loss, panoptic_losses, semantic_loss
+from panodeeplab.losses import (
+    center_loss,
+    find_hard_pixels,
+    hard_pixel_count,
+    offset_loss,
+    panoptic_losses,
+    pixel_losses,
+    semantic_loss,
+    upsample_predictions,
+    whole_batch,
+)
 from panodeeplab.model import Predictions
 from panodeeplab.targets import PanopticTargets, panoptic_targets
 
@@ -107,3 +121,82 @@ def test_aligned_corners_reach_the_losses():
     losses = panoptic_losses(predictions, targets, LossConfig(), align_corners=True)
     assert losses["center"] == pytest.approx(0, abs=1e-4)
     assert losses["offset"] == pytest.approx(0, abs=1e-5)
+
+
+# Losses with ties, zeros and a wide range: what a threshold among them has to deal with.
+LOSSES = st.lists(st.sampled_from([0.0, 1e-30, 0.5, 0.5000001, 1.0, 3.0, 1e30]), min_size=2, max_size=40)
+
+
+@given(LOSSES, st.data())
+def test_hard_pixels_of_parts_are_those_of_the_whole(values, data):
+    losses = torch.tensor(values)
+    count = data.draw(st.integers(1, len(values)))
+    cut = data.draw(st.integers(0, len(values)))
+    parts = losses[:cut], losses[cut:]
+    hard = find_hard_pixels(losses, count)
+    mean = sum(hard.mean(part) for part in parts)
+    assert mean.item() == pytest.approx(torch.topk(losses, count).values.mean().item(), rel=1e-5)
+
+
+def test_hard_pixels_are_found_by_processes_that_see_only_their_own():
+    losses = torch.rand(2, 1000, generator=torch.Generator().manual_seed(0)) ** 4
+    found, barrier, shared = {}, threading.Barrier(2), {}
+
+    def process(rank):
+        calls = iter(range(10))
+
+        def total(values):
+            shared[rank, call := next(calls)] = values
+            barrier.wait()
+            return sum(shared[r, call] for r in range(2))
+
+        found[rank] = find_hard_pixels(losses[rank], 300, total)
+
+    threads = [threading.Thread(target=process, args=(rank,)) for rank in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found[0] == found[1]
+    assert found[0].threshold == torch.topk(losses.flatten(), 300).values.min()
+
+
+def test_a_loss_that_is_no_number_shows():
+    losses = torch.tensor([1.0, 2.0, float("nan"), 3.0])
+    for count in (1, 2, 4):
+        assert find_hard_pixels(losses, count).mean(losses).isnan()
+
+
+@pytest.mark.parametrize(("top_k", "of"), [(0.2, "batch"), (0.2, "image"), (1.0, "batch")])
+def test_losses_and_gradients_of_parts_add_up_to_those_of_the_batch(top_k, of):
+    torch.manual_seed(0)
+    predictions = Predictions(torch.randn(3, 4, 4, 6), torch.randn(3, 1, 4, 6), torch.randn(3, 2, 4, 6))
+    targets = PanopticTargets(
+        sem_seg=torch.randint(0, 4, (3, 16, 24)),
+        center=torch.rand(3, 16, 24),
+        offset=torch.randn(3, 2, 16, 24),
+        sem_seg_weights=torch.randint(1, 4, (3, 16, 24)).float(),
+        center_weights=torch.randint(0, 2, (3, 1, 16, 24)).float(),
+        offset_weights=torch.randint(0, 2, (3, 1, 16, 24)).float(),
+        center_points=torch.empty(3, 0, 2),
+    )
+    config = LossConfig(semantic_top_k=top_k, semantic_top_k_of=of)
+    leaves = [x.clone().requires_grad_() for x in predictions]
+    whole = panoptic_losses(Predictions(*leaves), targets, config)
+    whole["total"].backward()
+
+    cuts = (slice(0, 1), slice(1, 3))
+    parts = [PanopticTargets(*(field[cut] for field in targets)) for cut in cuts]
+    batch = whole_batch(parts)
+    logits = upsample_predictions(predictions.semantic, (16, 24))
+    losses = pixel_losses(logits, targets.sem_seg, targets.sem_seg_weights)
+    batch = batch._replace(hardest=find_hard_pixels(losses, hard_pixel_count(losses, top_k)))
+    again = [x.clone().requires_grad_() for x in predictions]
+    summed = dict.fromkeys(whole, 0.0)
+    for cut, part in zip(cuts, parts, strict=True):
+        found = panoptic_losses(Predictions(*(x[cut] for x in again)), part, config, whole=batch)
+        found["total"].backward()
+        summed = {name: summed[name] + value.item() for name, value in found.items()}
+    assert summed == pytest.approx({name: value.item() for name, value in whole.items()}, rel=1e-5)
+    for one, other in zip(leaves, again, strict=True):
+        torch.testing.assert_close(one.grad, other.grad, rtol=1e-4, atol=1e-6)

@@ -80,7 +80,7 @@ def load_checkpoint(source: str | Path) -> Checkpoint:
 
     Raises:
         FileNotFoundError: no such file and no such bundled model.
-        ValueError: no checkpoint of this project, a damaged one, or weights that do not fit its configuration.
+        ValueError: no checkpoint of this project, a damaged one, or weights that do not fit its settings.
         ModuleNotFoundError: the backbone comes from timm, which is not installed.
     """
     path = BUNDLED.get(str(source), Path(source))

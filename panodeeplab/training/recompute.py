@@ -15,13 +15,16 @@ def untracked_statistics(module: nn.Module) -> Iterator[None]:
     norms = [
         m for m in module.modules() if isinstance(m, _BatchNorm) and m.track_running_stats and m.training
     ]
+    before = [(norm.momentum, norm.num_batches_tracked.clone()) for norm in norms]
     for norm in norms:
-        norm.track_running_stats = False
+        # Not track_running_stats: the backward pass has to find as many tensors as the first run left.
+        norm.momentum = 0.0
     try:
         yield
     finally:
-        for norm in norms:
-            norm.track_running_stats = True
+        for norm, (momentum, batches) in zip(norms, before, strict=True):
+            norm.momentum = momentum
+            norm.num_batches_tracked.copy_(batches)
 
 
 def checkpoint_activations(network: nn.Module) -> int:

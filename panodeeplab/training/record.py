@@ -35,7 +35,7 @@ _LOOKED_AT = 8
 
 
 def data_fingerprint(dataset: PanopticDataset) -> dict[str, Any]:
-    """How many samples a data set has, and a checksum of its classes and of some samples' pixels and segments.
+    """How many samples a data set has, and a checksum of its classes and some samples.
 
     Args:
         dataset: map-style. A sample that cannot be read counts as such.

@@ -34,7 +34,7 @@ PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": t
 
 
 def moving_average(model: nn.Module, decay: float) -> AveragedModel:
-    """A model whose weights follow those of `model`; the first steps, still far from any average, count less."""
+    """A model whose weights follow those of `model`, in the first steps more closely than `decay` says."""
 
     def follow(average: Sequence[Tensor], current: Sequence[Tensor], steps: Tensor) -> None:
         get_ema_multi_avg_fn(min(decay, (1 + int(steps)) / (10 + int(steps))))(average, current, steps)
@@ -115,9 +115,9 @@ class TrainingStep:
         if len(parts) > 1 or world_size() > 1:
             with record_function("communication"):
                 whole = whole_batch([targets for _, targets in parts], total)
-        if len(parts) > 1 and self.config.loss.semantic_top_k < 1:
-            if self.config.loss.semantic_top_k_of == "batch":
-                whole = whole._replace(hardest=self._hard_pixels(parts, whole))
+        loss = self.config.loss
+        if len(parts) > 1 and loss.semantic_top_k < 1 and loss.semantic_top_k_of == "batch":
+            whole = whole._replace(hardest=self._hard_pixels(parts, whole))
 
         self.optimizer.zero_grad()
         losses: dict[str, Tensor] = {}

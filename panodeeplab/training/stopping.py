@@ -1,4 +1,4 @@
-"""Stopping a run from outside without losing anything: Ctrl-C, `kill`, a batch system that wants the machine."""
+"""Stopping a run without losing anything: Ctrl-C, `kill`, a batch system that wants the machine."""
 
 import os
 import signal
@@ -23,8 +23,8 @@ class RunStopped(Exception):
         self.signal, self.iteration = number, iteration
         self.exit_status = 128 + number
         super().__init__(
-            f"stopped by {signal.Signals(number).name}; iteration {iteration} is saved in {output}, go on with "
-            f"--resume (exit status {self.exit_status})"
+            f"stopped by {signal.Signals(number).name}; iteration {iteration} is saved in {output}, "
+            f"go on with --resume (exit status {self.exit_status})"
         )
 
 

@@ -247,7 +247,7 @@ def _check_batch(config: RunConfig) -> None:
 
 
 def _open_output(output: Path, config: RunConfig, resume: Resume) -> RunState | None:
-    """Make the folder of the run; the state in it to go on from, if any. The first process decides for all."""
+    """Make the folder of the run; the state in it to go on from, if any. Rank 0 decides for all."""
     state = None
     if rank() == 0:
         if resume == "no" and holds_run(output):

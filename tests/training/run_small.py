@@ -1,4 +1,4 @@
-"""A small run as a program, for torchrun: `run_small.py OUTPUT [SECTION.KEY=VALUE ...]`; goes on with what is there.
+"""A small run as a program, for torchrun: `run_small.py OUTPUT [SECTION.KEY=VALUE ...]`; resumes.
 
 With DIE_AT=N in the environment, the last process dies at iteration N, once.
 """

@@ -223,7 +223,7 @@ def test_no_intact_state_is_an_error_not_a_new_run(tmp_path):
         with pytest.raises(DamagedStateError, match="checksum"):
             read_state(path)
     before = (tmp_path / "last.safetensors").read_bytes()
-    with pytest.raises(ValueError, match="none of the states .* is intact"):
+    with pytest.raises(ValueError, match=r"none of the states .* is intact"):
         train(make_config(), output=tmp_path, resume="auto")
     for path in (tmp_path / "state").iterdir():
         path.unlink()
@@ -291,9 +291,14 @@ def test_what_changes_nothing_may_change_when_a_run_goes_on(tmp_path, whole):
 def test_replacing_leaves_the_old_file_when_the_block_fails(tmp_path):
     path = tmp_path / "file"
     path.write_text("old")
-    with pytest.raises(RuntimeError), replacing(path, durable=True) as temporary:
-        temporary.write_text("new")
-        raise RuntimeError
+
+    def fail():
+        with replacing(path, durable=True) as temporary:
+            temporary.write_text("new")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
     assert path.read_text() == "old"
 
