@@ -23,7 +23,12 @@ class _TargetMaker:
         return panoptic_targets(sample.panoptic, sample.segments_info, **self._options)
 
 
-def _things_to_copy(names: tuple[str, ...] | None, classes: ClassTable) -> list[int]:
+def things_to_copy(names: tuple[str, ...] | None, classes: ClassTable) -> list[int]:
+    """Contiguous ids of the things that `augmentation.copy_paste.classes` names.
+
+    Raises:
+        ValueError: a name is none of the things.
+    """
     if names is None:
         return list(classes.thing_ids)
     things = {classes.names[i]: i for i in classes.thing_ids}
@@ -51,7 +56,7 @@ def training_samples(config: RunConfig, dataset: PanopticDataset, *, progress: b
     """
     augmentation = config.augmentation
     copying = augmentation.copy_paste
-    things = _things_to_copy(copying.classes, dataset.classes) if copying else []
+    things = things_to_copy(copying.classes, dataset.classes) if copying else []
     repeats = copy_paste = None
     if copying or augmentation.repeat_threshold is not None:
         presence = class_presence(dataset, progress=progress)

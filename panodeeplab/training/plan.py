@@ -10,6 +10,7 @@ from panodeeplab.classes import ClassTable
 from panodeeplab.config import RunConfig
 from panodeeplab.data.datasets import build_dataset
 from panodeeplab.model import PanopticDeepLab, initialize_from, load_checkpoint
+from panodeeplab.training.batches import things_to_copy
 from panodeeplab.training.fine_tuning import freeze, parameter_groups
 from panodeeplab.training.memory import step_memory
 
@@ -58,11 +59,12 @@ def _initialization(config: RunConfig, classes: ClassTable) -> list[str]:
     return started.lines()
 
 
-def _data(config: RunConfig, samples: int, validation: int, classes: str) -> Iterator[str]:
+def _data(config: RunConfig, samples: int, validation: int, classes: ClassTable) -> Iterator[str]:
     data, augmentation, training = config.data, config.augmentation, config.training
     where = f", decoded in {data.cache}" if data.cache else ""
     yield (
-        f"data          {data.dataset}, {classes}: {_number(samples)} images to train on, "
+        f"data          {data.dataset}, {len(classes.thing_ids)} of the {len(classes)} classes things: "
+        f"{_number(samples)} images to train on, "
         f"{_number(validation)} to evaluate on{where}"
     )
     low, high = augmentation.scale
@@ -76,6 +78,7 @@ def _data(config: RunConfig, samples: int, validation: int, classes: str) -> Ite
         words.append(f"classes in fewer than {augmentation.repeat_threshold:.1%} of the images more often")
     if augmentation.copy_paste is not None:
         names = augmentation.copy_paste.classes
+        things_to_copy(names, classes)
         words.append(
             f"up to {augmentation.copy_paste.max_objects} of {', '.join(names) if names else 'all things'} "
             f"pasted with probability {augmentation.copy_paste.probability:g}"
@@ -184,12 +187,10 @@ def plan(config: RunConfig) -> list[str]:
     """
     training_set, validation_set = build_dataset(config.data, "train"), build_dataset(config.data, "val")
     classes = training_set.classes
-    things = len(classes.thing_ids)
-    described = f"{len(classes)} classes, {things} of them things"
     return [
         *_model(config, len(classes)),
         *_initialization(config, classes),
-        *_data(config, len(training_set), len(validation_set), described),
+        *_data(config, len(training_set), len(validation_set), classes),
         *_learning_rate(config),
         *_step(config, len(classes)),
         *_losses(config),

@@ -47,5 +47,13 @@ def test_the_command_writes_nothing(tmp_path, capsys):
     assert main(command) == 0
     assert "8 000 iterations of 2 images, 320 times through the data" in capsys.readouterr().out
     assert not list(tmp_path.iterdir())
-    assert main([*command, "--set", "training.frozen=[nothing]"]) == 2
-    assert "training.frozen: 'nothing' matches no weights" in capsys.readouterr().err
+    for wrong, message in (
+        ("training.frozen=[nothing]", "training.frozen: 'nothing' matches no weights"),
+        (
+            "augmentation.copy_paste={classes: [bear]}",
+            "augmentation.copy_paste.classes has 'bear'; the things",
+        ),
+        ("training.init_checkpoint=none.safetensors", "no file none.safetensors"),
+    ):
+        assert main([*command, "--set", wrong]) == 2
+        assert message in capsys.readouterr().err
