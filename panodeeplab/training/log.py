@@ -2,6 +2,7 @@
 
 import json
 import os
+import secrets
 import sys
 import time
 from pathlib import Path
@@ -44,11 +45,14 @@ class Pace:
 
 
 def peak_memory_gb(device: torch.device) -> float:
-    """The most memory that torch had on a GPU so far, or that the process had; in 10^9 bytes."""
+    """The most memory that torch had on a GPU so far, or that the process had; in 10^9 bytes.
+
+    0 on systems that do not say.
+    """
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 1e9
     if os.name != "posix":
-        return float("nan")
+        return 0.0
     import resource
 
     # Kilobytes, but on macOS.
@@ -162,7 +166,7 @@ def _start_wandb(project: str, output: Path, config: RunConfig, progress: Progre
     name_file = output / "wandb_id.txt"
     if progress.iteration == 0 or not name_file.exists():
         with replacing(name_file) as temporary:
-            temporary.write_text(wandb.util.generate_id())
+            temporary.write_text(secrets.token_hex(4))
     return wandb.init(
         project=project,
         id=name_file.read_text(),

@@ -5,10 +5,14 @@ import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from safetensors import safe_open
 from small_run import make_config
 
@@ -309,3 +313,47 @@ def test_the_state_is_read_without_running_code_from_it(tmp_path):
     assert set(state.parts) == {"model", "optimizer", "scaler"}
     assert state.progress.iteration == state.progress.evaluated == 1
     assert isinstance(state.parts["optimizer"]["state"][0]["exp_avg"], torch.Tensor)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_the_command_ends_with_the_status_of_the_signal(tmp_path, number):
+    """Sent to the whole group of processes, as a terminal and torchrun do; loader processes must not die of it."""
+    config = make_config(workers=1, iterations=100_000, evaluate_every=100_000, checkpoint_every=100_000)
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(config.model_dump(mode="json")))
+    command = ["-m", "panodeeplab", "train", "--config", "run.yaml", "--output", "run"]
+    run = subprocess.Popen(
+        [sys.executable, *command],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parent.parent.parent)},
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    metrics = tmp_path / "run" / "metrics.jsonl"
+    while run.poll() is None and not (metrics.exists() and metrics.read_text()):
+        time.sleep(0.1)
+    os.killpg(run.pid, number)
+    said = run.communicate(timeout=120)[1]
+    assert run.returncode == 128 + number, said
+    assert f"stopped by {number.name}; iteration" in said
+    assert f"(exit status {128 + number})" in said
+    assert "Traceback" not in said
+    iteration = load_checkpoint(tmp_path / "run" / "last.safetensors").iteration
+    assert iteration == json.loads(metrics.read_text().splitlines()[-1])["iteration"] >= 1
+
+
+def test_a_second_signal_ends_the_process_at_once():
+    program = (
+        "import os, signal, time\n"
+        "from panodeeplab.training.stopping import StopRequest\n"
+        "with StopRequest() as stop:\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    assert stop.signal == signal.SIGTERM\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        "    time.sleep(60)\n"
+    )
+    environment = {k: v for k, v in os.environ.items() if k != "TORCHELASTIC_RUN_ID"}
+    environment["PYTHONPATH"] = str(Path(__file__).resolve().parent.parent.parent)
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
+    assert done.returncode == -signal.SIGINT
+    assert "saving and stopping; once more to stop at once" in done.stderr
