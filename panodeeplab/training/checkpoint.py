@@ -109,6 +109,8 @@ def _fixed_settings(config: RunConfig) -> dict[str, Any]:
     tree = config.model_dump(mode="json")
     for name in _FREE:
         del tree["training"][name]
+    # The same samples, read from elsewhere.
+    tree["data"].pop("cache", None)
     return tree
 
 

@@ -9,6 +9,8 @@ from safetensors.torch import load_file
 from small_run import make_config
 
 from panodeeplab import config as configuration
+from panodeeplab.data.cache import write_cache
+from panodeeplab.data.datasets import build_dataset
 from panodeeplab.model import load_checkpoint
 from panodeeplab.training import train
 from panodeeplab.training.step import learning_rate
@@ -143,3 +145,12 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):
     with pytest.raises(FloatingPointError, match=r"lower training\.learning_rate"):
         train(config, output=tmp_path / "run")
     assert all(value.isfinite().all() for value in load_file(tmp_path / "run" / "last.safetensors").values())
+
+
+def test_a_run_goes_on_from_a_cache_of_its_data(tmp_path):
+    config = make_config(iterations=1)
+    train(config, output=tmp_path / "run")
+    for split in ("train", "val"):
+        write_cache(build_dataset(config.data, split), tmp_path / "cache", split, progress=False)
+    cached = configuration.override(make_config(iterations=2), [f"data.cache={tmp_path / 'cache'}"])
+    assert load_checkpoint(train(cached, output=tmp_path / "run", resume="yes")).iteration == 2
