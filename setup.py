@@ -134,6 +134,7 @@ cpu = Extension(
         "ext/grouping_cpu.cpp",
         "ext/logits_cpu.cpp",
         "ext/nearest_cpu.cpp",
+        "ext/overlay_cpu.cpp",
         "ext/pair_counts_cpu.cpp",
         "ext/panoptic_cpu.cpp",
         "ext/peak_cells_cpu.cpp",

@@ -1,6 +1,7 @@
 """Kill a training run with SIGKILL again and again, restart it, and compare its end with that of another.
 
     python benchmarks/kill_and_resume.py --kills 20
+    python benchmarks/kill_and_resume.py --small    # small images: as many writes in less time
 
 Half of the kills come at a random moment, half within a write: when a temporary file of a checkpoint is
 seen. After each kill, `last.safetensors` must load, its checksum must hold, and the state that belongs to it
@@ -22,10 +23,13 @@ from panodeeplab.model import load_checkpoint
 from panodeeplab.training.checkpoint import read_state
 
 ROOT = Path(__file__).resolve().parent.parent
-SETTINGS = ("iterations=40", "checkpoint_every=5", "seed=1", "deterministic=true")
+SETTINGS = ["iterations=40", "checkpoint_every=5", "seed=1", "deterministic=true"]
+SETTINGS = [f"training.{setting}" for setting in SETTINGS]
+SMALL = ["data.image_size=[64, 128]", "data.val_count=4", "inference.input_size=[64, 128]"]
+SMALL += ["augmentation.crop_size=[64, 128]"]
 
 
-def start(output: Path, log) -> subprocess.Popen:
+def start(output: Path, log, settings: list[str]) -> subprocess.Popen:
     command = [
         sys.executable,
         "-m",
@@ -35,7 +39,7 @@ def start(output: Path, log) -> subprocess.Popen:
         str(ROOT / "configs/street_tiny.yaml"),
     ]
     command += ["--output", str(output), "--resume", "auto"]
-    command += [word for setting in SETTINGS for word in ("--set", f"training.{setting}")]
+    command += [word for setting in settings for word in ("--set", setting)]
     return subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log, start_new_session=True)
 
 
@@ -43,9 +47,11 @@ def being_written(output: Path, run: subprocess.Popen) -> bool:
     return any(path.name.endswith((".state", ".safetensors")) for path in output.rglob(f".{run.pid}.*"))
 
 
-def has_begun(output: Path, since: float) -> bool:
-    """Whether the process is through with imports, and writes into the folder."""
-    return (output / "run.json").exists() and (output / "run.json").stat().st_mtime > since
+def has_written(output: Path, states: int, since: float) -> bool:
+    """Whether the process is through with imports, and so many states were written since a time."""
+    if not (output / "run.json").exists() or (output / "run.json").stat().st_mtime < since:
+        return False
+    return sum(path.stat().st_mtime > since for path in output.glob("state/*.state")) >= states
 
 
 def verify(output: Path) -> str:
@@ -63,20 +69,26 @@ def main() -> None:
     )
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--longest", type=float, default=40.0, help="seconds that a run lives at most")
+    parser.add_argument(
+        "--longest", type=float, default=5.0, help="seconds at most from a checkpoint to a kill"
+    )
+    parser.add_argument("--small", action="store_true", help="images of 64 x 128")
     args = parser.parse_args()
+    settings = SETTINGS + (SMALL if args.small else [])
     rng = random.Random(args.seed)
     with tempfile.TemporaryDirectory() as folder, (Path(folder) / "log.txt").open("w") as log:
         whole, killed = Path(folder) / "whole", Path(folder) / "killed"
-        if start(whole, log).wait() != 0:
+        if start(whole, log, settings).wait() != 0:
             raise SystemExit((Path(folder) / "log.txt").read_text())
         kills = 0
         while kills < args.kills:
             begun = time.time()
-            run = start(killed, log)
+            run = start(killed, log, settings)
             during_write = kills % 2 == 1
-            while run.poll() is None and not has_begun(killed, begun):
-                time.sleep(0.2)
+            # However slow the machine is, the run gets on.
+            states = rng.randrange(3)
+            while run.poll() is None and not has_written(killed, states, begun):
+                time.sleep(0.1)
             end = time.monotonic() + rng.uniform(0, args.longest)
             wait = rng.randrange(8)
             while run.poll() is None and time.monotonic() < end + (60 if during_write else 0):
@@ -97,7 +109,7 @@ def main() -> None:
             run.wait()
             kills += 1
             print(f"kill {kills:2}{' in a write' if writing else ''}: {verify(killed)}", flush=True)
-        if start(killed, log).wait() != 0:
+        if start(killed, log, settings).wait() != 0:
             raise SystemExit((Path(folder) / "log.txt").read_text())
         for name in ("last.safetensors", "best.safetensors"):
             if (whole / name).read_bytes() != (killed / name).read_bytes():

@@ -20,7 +20,7 @@ import torch
 from panoptic_quality import street
 
 from panodeeplab.classes import CITYSCAPES
-from panodeeplab.data.coco_panoptic import PanopticWriter, coco_categories, write_panoptic_png
+from panodeeplab.data.coco_writer import PanopticWriter, coco_categories, write_panoptic_png
 from panodeeplab.evaluation import InstanceAP, PanopticQuality, SemanticIoU, score
 from panodeeplab.evaluation.semantic import CITYSCAPES_INSTANCE_SIZES, IGNORE_LABEL
 

@@ -3,7 +3,7 @@
     python benchmarks/training_options.py --steps 5
 
 Memory is worked out from the shapes of what autograd keeps, for `--recipe` at batch `--batch`. Time is processor
-time of steps of `--timed` on this machine, options taken in turns: the median, and its ratio to none.
+time of steps of `--timed`, options taken in turns: the median, and its ratio to none.
 """
 
 import argparse

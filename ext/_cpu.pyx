@@ -74,7 +74,7 @@ cdef extern from "panoptic.h" nogil:
         const pdl_panoptic_arguments *arguments, const pdl_panoptic_results *results
     )
     int pdl_pair_counts_cpu(
-        const int32_t *first, const int32_t *second, int64_t pixels, int32_t threads,
+        const void *first, const void *second, int64_t id_bytes, int64_t pixels, int32_t threads,
         int64_t capacity, int32_t *pairs, int64_t *counts, int64_t *found
     )
 
@@ -109,6 +109,20 @@ cdef extern from "panoptic.h" nogil:
         uint8_t *is_instance
 
     int pdl_panoptic_targets_cpu(const pdl_targets_arguments *arguments, const pdl_targets_results *results)
+
+    ctypedef struct pdl_overlay_arguments:
+        const uint8_t *image
+        const int32_t *panoptic
+        int64_t height
+        int64_t width
+        const uint8_t *colors
+        int64_t count
+        int32_t opacity
+        int32_t thickness
+        int32_t brightness
+        int32_t threads
+
+    int pdl_panoptic_overlay_cpu(const pdl_overlay_arguments *arguments, uint8_t *picture)
 
 
 ABI_VERSION = PDL_ABI_VERSION
@@ -230,6 +244,7 @@ def panoptic_segmentation(
 def pair_counts(
     uintptr_t first,
     uintptr_t second,
+    int64_t id_bytes,
     int64_t pixels,
     int32_t threads,
     int64_t capacity,
@@ -242,7 +257,7 @@ def pair_counts(
     check_addresses((first, second, pairs, counts))
     with nogil:
         status = pdl_pair_counts_cpu(
-            <const int32_t *>first, <const int32_t *>second, pixels, threads,
+            <const void *>first, <const void *>second, id_bytes, pixels, threads,
             capacity, <int32_t *>pairs, <int64_t *>counts, &found,
         )
     raise_for(status)
@@ -305,4 +320,34 @@ def panoptic_targets(
     results.is_instance = <uint8_t *>is_instance
     with nogil:
         status = pdl_panoptic_targets_cpu(&arguments, &results)
+    raise_for(status)
+
+
+def panoptic_overlay(
+    uintptr_t image,
+    uintptr_t panoptic,
+    tuple shape,
+    uintptr_t colors,
+    int64_t count,
+    int32_t opacity,
+    int32_t thickness,
+    int32_t brightness,
+    int32_t threads,
+    uintptr_t picture,
+):
+    """Addresses of contiguous arrays as in panoptic.h; `shape` is that of the map, (H,W)."""
+    cdef pdl_overlay_arguments arguments
+    cdef int status
+    check_addresses((image, panoptic, colors, picture))
+    arguments.image = <const uint8_t *>image
+    arguments.panoptic = <const int32_t *>panoptic
+    arguments.height, arguments.width = shape
+    arguments.colors = <const uint8_t *>colors
+    arguments.count = count
+    arguments.opacity = opacity
+    arguments.thickness = thickness
+    arguments.brightness = brightness
+    arguments.threads = threads
+    with nogil:
+        status = pdl_panoptic_overlay_cpu(&arguments, <uint8_t *>picture)
     raise_for(status)

@@ -2,6 +2,7 @@
 // a small cache; what it drops is sorted and summed. No input, however made, costs more than that sort.
 #include <algorithm>
 #include <cstddef>
+#include <cstring>
 #include <new>
 #include <stdexcept>
 #include <vector>
@@ -99,40 +100,87 @@ private:
     size_t limit_ = size_t{1} << 16;
 };
 
-// How many pixels from `i` on have the pair of pixel `i`.
-PDL_CLONES int64_t run_length(const int32_t *first, const int32_t *second, int64_t i, int64_t end) {
-    constexpr int64_t kStep = 16;
-    const int32_t a = first[i], b = second[i];
-    int64_t j = i + 1;
-    while (j < end && first[j] == a && second[j] == b) {
-        j++;
-        if (j - i < 4) continue;
-        while (j + kStep <= end) {
-            int32_t differ = 0;
-            for (int64_t k = 0; k < kStep; k++) differ |= (first[j + k] ^ a) | (second[j + k] ^ b);
-            if (differ) break;
-            j += kStep;
-        }
-        while (j < end && first[j] == a && second[j] == b) j++;
-        break;
+// A map of int32 ids.
+struct IdMap {
+    const int32_t *ids;
+
+    int32_t operator[](int64_t i) const { return ids[i]; }
+};
+
+// A map of ids in three bytes each, the lowest first: the RGB pictures of COCO panoptic files.
+struct RgbMap {
+    const uint8_t *bytes;
+
+    int32_t operator[](int64_t i) const {
+        const uint8_t *p = bytes + 3 * i;
+        return p[0] | p[1] << 8 | p[2] << 16;
     }
-    return j - i;
+};
+
+constexpr int64_t kStep = 8;    // pixels looked at together: a word of bytes
+constexpr int64_t kBlock = 512;  // pixels compared at once
+
+inline bool any(const uint8_t *bytes) {
+    uint64_t word;
+    std::memcpy(&word, bytes, sizeof word);
+    return word != 0;
 }
 
-void count_range(const int32_t *first, const int32_t *second, int64_t begin, int64_t end, Counter &counter) {
-    for (int64_t i = begin; i < end;) {
-        const int64_t length = run_length(first, second, i, end);
-        counter.add(key_of(first[i], second[i]), length);
-        i += length;
+// Writes the pixels i + k, k < count <= kBlock, that are unlike the pixel before them: how many these are. A block is
+// compared without a branch, and most words of the result are 0. `starts` has room for kBlock + 1.
+PDL_CLONES int64_t run_starts(IdMap first, IdMap second, int64_t i, int64_t count, int64_t *starts) {
+    uint8_t differs[kBlock] = {};
+    const int32_t *a = first.ids + i, *b = second.ids + i;
+    for (int64_t k = 0; k < count; k++) differs[k] = (a[k] != a[k - 1]) | (b[k] != b[k - 1]);
+    int64_t found = 0;
+    for (int64_t k = 0; k < count; k += kStep) {
+        if (!any(differs + k)) continue;
+        for (int64_t j = k; j < k + kStep; j++) {
+            starts[found] = i + j;
+            found += differs[j];
+        }
     }
+    return found;
+}
+
+// The same, byte by byte: each is compared with that of three before, and no pixel need be put together.
+PDL_CLONES int64_t run_starts(RgbMap first, RgbMap second, int64_t i, int64_t count, int64_t *starts) {
+    uint8_t differs[3 * kBlock] = {};
+    const uint8_t *a = first.bytes + 3 * i, *b = second.bytes + 3 * i;
+    for (int64_t k = 0; k < 3 * count; k++) differs[k] = (a[k] != a[k - 3]) | (b[k] != b[k - 3]);
+    int64_t found = 0;
+    for (int64_t k = 0; k < count; k += kStep) {
+        const uint8_t *d = differs + 3 * k;
+        if (!any(d) && !any(d + kStep) && !any(d + 2 * kStep)) continue;
+        for (int64_t j = k; j < k + kStep; j++, d += 3) {
+            starts[found] = i + j;
+            found += d[0] | d[1] | d[2];
+        }
+    }
+    return found;
+}
+
+template <typename Map>
+void count_range(Map first, Map second, int64_t begin, int64_t end, Counter &counter) {
+    if (begin >= end) return;
+    int64_t starts[kBlock + 1], run = begin;
+    for (int64_t i = begin + 1; i < end; i += kBlock) {
+        const int64_t found = run_starts(first, second, i, std::min(kBlock, end - i), starts);
+        for (int64_t k = 0; k < found; k++) {
+            counter.add(key_of(first[run], second[run]), starts[k] - run);
+            run = starts[k];
+        }
+    }
+    counter.add(key_of(first[run], second[run]), end - run);
 }
 
 }  // namespace
 }  // namespace pdl
 
-extern "C" int pdl_pair_counts_cpu(const int32_t *first, const int32_t *second, int64_t pixels, int32_t threads,
-                                   int64_t capacity, int32_t *pairs, int64_t *counts, int64_t *found) {
-    if (pixels < 0 || capacity < 0) return PDL_INVALID_ARGUMENT;
+extern "C" int pdl_pair_counts_cpu(const void *first, const void *second, int64_t id_bytes, int64_t pixels,
+                                   int32_t threads, int64_t capacity, int32_t *pairs, int64_t *counts,
+                                   int64_t *found) {
+    if (pixels < 0 || capacity < 0 || (id_bytes != 3 && id_bytes != 4)) return PDL_INVALID_ARGUMENT;
     try {
         const int used = pdl::useful_threads(threads, pixels >> 16);
         std::vector<pdl::Counter> counters(used);
@@ -141,7 +189,14 @@ extern "C" int pdl_pair_counts_cpu(const int32_t *first, const int32_t *second, 
         for (int i = 0; i < used; i++) {
             // An exception must not leave a parallel region.
             try {
-                pdl::count_range(first, second, pixels * i / used, pixels * (i + 1) / used, counters[i]);
+                const int64_t begin = pixels * i / used, end = pixels * (i + 1) / used;
+                const auto count = [&](auto a, auto b) { pdl::count_range(a, b, begin, end, counters[i]); };
+                if (id_bytes == 4)
+                    count(pdl::IdMap{static_cast<const int32_t *>(first)},
+                          pdl::IdMap{static_cast<const int32_t *>(second)});
+                else
+                    count(pdl::RgbMap{static_cast<const uint8_t *>(first)},
+                          pdl::RgbMap{static_cast<const uint8_t *>(second)});
             } catch (const std::bad_alloc &) {
 #pragma omp atomic write
                 out_of_memory = true;

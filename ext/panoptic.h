@@ -6,7 +6,7 @@
 #include <stdint.h>
 
 /* Raised with every change of this file; panodeeplab/ops/_library.py has the same number. */
-#define PDL_ABI_VERSION 4
+#define PDL_ABI_VERSION 6
 
 #define PDL_OK 0
 #define PDL_INVALID_ARGUMENT 1
@@ -25,6 +25,7 @@
 #define PDL_MAX_CLASSES 16384
 #define PDL_MAX_NMS_KERNEL 255
 #define PDL_MAX_STRIDE 1024
+#define PDL_MAX_THICKNESS 64
 
 #ifdef __cplusplus
 extern "C" {
@@ -75,9 +76,10 @@ typedef struct {
 
 int pdl_panoptic_segmentation_cpu(const pdl_panoptic_arguments *arguments, const pdl_panoptic_results *results);
 
-/* Counts the pairs (first[i], second[i]), i < pixels. `found` gets the number of distinct pairs. If `capacity` rows
+/* Counts the pairs (first[i], second[i]), i < pixels. An id has `id_bytes`: 4, int32, or 3, unsigned and the lowest byte
+ * first, as in an RGB picture of COCO panoptic format. `found` gets the number of distinct pairs. If `capacity` rows
  * hold them, `pairs` (found, 2) and `counts` (found,) are written in ascending order, else neither is. */
-int pdl_pair_counts_cpu(const int32_t *first, const int32_t *second, int64_t pixels, int32_t threads,
+int pdl_pair_counts_cpu(const void *first, const void *second, int64_t id_bytes, int64_t pixels, int32_t threads,
                         int64_t capacity, int32_t *pairs, int64_t *counts, int64_t *found);
 
 typedef struct {
@@ -115,6 +117,22 @@ typedef struct {
 } pdl_targets_results;
 
 int pdl_panoptic_targets_cpu(const pdl_targets_arguments *arguments, const pdl_targets_results *results);
+
+typedef struct {
+    const uint8_t *image;    /* (height, width, 3) */
+    const int32_t *panoptic; /* (height, width) ids */
+    int64_t height;
+    int64_t width;
+    const uint8_t *colors; /* (count, 4): the color of id i, and 1 if it is outlined; other ids are black, without */
+    int64_t count;
+    int32_t opacity;    /* weight of the colors in 256ths, 0 to 256 */
+    int32_t thickness;  /* of outlines, pixels, 0 (none) to PDL_MAX_THICKNESS */
+    int32_t brightness; /* the least that a channel of an outline has, 0 to 255 */
+    int32_t threads;
+} pdl_overlay_arguments;
+
+/* `picture` (height, width, 3) is written in full; it may not overlap the image. */
+int pdl_panoptic_overlay_cpu(const pdl_overlay_arguments *arguments, uint8_t *picture);
 
 #ifdef __cplusplus
 }

@@ -209,10 +209,11 @@ class LossConfig(_Section):
 
     semantic_weight: float = 1.0
     semantic_top_k: float = Field(0.2, gt=0, le=1)
-    # Where that fraction is taken: of all pixels of the batch, or of each image on its own.
-    semantic_top_k_of: Literal["batch", "image"] = "batch"
     center_weight: float = 200.0
     offset_weight: float = 0.01
+    # "batch": divided by the weights of the batch, as in Detectron2. "image": the mean over the pixels that
+    # have a loss, then over the images, as in DeepLab2; see panodeeplab.losses_per_image.
+    normalization: Literal["batch", "image"] = "batch"
 
 
 class TrainingConfig(_Section):

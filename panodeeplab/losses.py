@@ -6,13 +6,18 @@ divided by, and the hardest pixels are those of the whole batch. `WholeBatch` sa
 """
 
 from collections.abc import Callable, Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from panodeeplab.config import LossConfig
+from panodeeplab.losses_per_image import (
+    center_loss_per_image,
+    offset_loss_per_image,
+    semantic_loss_per_image,
+)
 from panodeeplab.model.panoptic_deeplab import Predictions
 from panodeeplab.targets import PanopticTargets
 
@@ -125,11 +130,10 @@ def semantic_loss(
     weights: Tensor,
     *,
     top_k: float = 0.2,
-    of: Literal["batch", "image"] = "batch",
     ignore_label: int = 255,
     whole: WholeBatch | None = None,
 ) -> Tensor:
-    """Weighted cross entropy, averaged over the hardest pixels of the batch, or of each image.
+    """Weighted cross entropy, averaged over the hardest pixels of the batch.
 
     With `top_k` below 1 the mean is over int(top_k * pixels) losses, ignored pixels counted among the pixels;
     with 1 it is over all pixels, ignored ones included with a loss of 0.
@@ -139,7 +143,6 @@ def semantic_loss(
         labels: (N, H, W) int64 class ids or `ignore_label`.
         weights: (N, H, W) float.
         top_k: fraction of hardest pixels, in (0, 1].
-        of: where the fraction is taken: of all pixels of the batch, or of each image on its own.
         whole: the batch that these images are a part of; None: they are all.
 
     Returns:
@@ -148,8 +151,7 @@ def semantic_loss(
     Raises:
         ValueError: `top_k` outside (0, 1].
 
-    Source: section 3.2 ("bootstrapped cross entropy" after DeeperLab); Detectron2's DeepLabCE, and DeepLab2,
-        which takes the hardest of each image.
+    Source: section 3.2 ("bootstrapped cross entropy" after DeeperLab); Detectron2's DeepLabCE.
     """
     if not 0 < top_k <= 1:
         raise ValueError(f"top_k must lie in (0, 1], got {top_k}")
@@ -157,9 +159,6 @@ def semantic_loss(
     share = 1 if whole is None else len(loss) / whole.images
     if top_k == 1:
         return loss.mean() * share
-    if of == "image":
-        loss = loss.flatten(1)
-        return torch.topk(loss, max(1, int(top_k * loss.shape[1])), sorted=False).values.mean() * share
     if share == 1:
         return torch.topk(loss.flatten(), hard_pixel_count(loss, top_k), sorted=False).values.mean()
     hardest = whole.hardest or find_hard_pixels(
@@ -226,7 +225,7 @@ def panoptic_losses(
     Args:
         predictions: of a batch of N, at output stride.
         targets: batched, (N, ...) each.
-        config: weights and the fraction of hard pixels.
+        config: weights, the fraction of hard pixels, and what is divided by.
         stride: pixels in a grid cell.
         align_corners: of the network, see `panodeeplab.model.PanopticDeepLab`.
         whole: the batch that these images are a part of, to whose losses theirs add up; None: they are all.
@@ -236,23 +235,31 @@ def panoptic_losses(
     def upsample(x: Tensor) -> Tensor:
         return upsample_predictions(x, size, stride=stride, align_corners=align_corners)
 
-    losses = {
-        "semantic": config.semantic_weight
-        * semantic_loss(
-            upsample(predictions.semantic),
-            targets.sem_seg,
-            targets.sem_seg_weights,
-            top_k=config.semantic_top_k,
-            of=config.semantic_top_k_of,
-            whole=whole,
-        ),
-        "center": config.center_weight
-        * center_loss(upsample(predictions.center), targets.center, targets.center_weights, whole=whole),
-        "offset": config.offset_weight
-        * offset_loss(
-            upsample(predictions.offset) * stride, targets.offset, targets.offset_weights, whole=whole
-        ),
+    semantic, center = upsample(predictions.semantic), upsample(predictions.center)
+    offset = upsample(predictions.offset) * stride
+    of_semantic = (semantic, targets.sem_seg, targets.sem_seg_weights)
+    of_center = (center, targets.center, targets.center_weights)
+    of_offset = (offset, targets.offset, targets.offset_weights)
+    if config.normalization == "image":
+        # Each image counts as much as any other, whatever part of the batch it is in.
+        share = 1 if whole is None else len(center) / whole.images
+        losses = {
+            "semantic": share * semantic_loss_per_image(*of_semantic, top_k=config.semantic_top_k),
+            "center": share * center_loss_per_image(*of_center),
+            "offset": share * offset_loss_per_image(*of_offset),
+        }
+    else:
+        losses = {
+            "semantic": semantic_loss(*of_semantic, top_k=config.semantic_top_k, whole=whole),
+            "center": center_loss(*of_center, whole=whole),
+            "offset": offset_loss(*of_offset, whole=whole),
+        }
+    weights = {
+        "semantic": config.semantic_weight,
+        "center": config.center_weight,
+        "offset": config.offset_weight,
     }
+    losses = {name: weights[name] * loss for name, loss in losses.items()}
     return losses | {"total": sum(losses.values())}
 
 

@@ -38,6 +38,8 @@ class PanopticSegment:
         center: (y, x) of the center in pixels, None for stuff. It may lie outside the mask.
         support: 0..1, votes for the center for each pixel of a thing; 0 for stuff, and where centers come
             from the heatmap alone and no votes are counted.
+        track_id: number of the object over a whole video, from 1, as `panodeeplab.inference.tracking.Tracker`
+            gives it; None without.
     """
 
     id: int
@@ -49,6 +51,7 @@ class PanopticSegment:
     box: tuple[int, int, int, int]
     center: tuple[int, int] | None
     support: float = 0.0
+    track_id: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,6 +69,9 @@ class PanopticResult:
         class_map: (H, W) int32, the class of largest probability at each pixel, which semantic benchmarks
             score; unlike `semantic` it knows no instances, no stuff that is too small and no void. None if it
             was not asked for.
+        predictions: the maps that the panoptic map was made from, of this image: (C, h, w), (1, h, w) and
+            (2, h, w) on the CPU, offsets in cells. None if they were not asked for.
+        stride: pixels of the image in a cell of `predictions`, whose first cell lies in the image's corner.
     """
 
     panoptic: np.ndarray
@@ -75,6 +81,8 @@ class PanopticResult:
     image: np.ndarray | None = None
     timings_ms: dict[str, float] = field(default_factory=dict)
     class_map: np.ndarray | None = None
+    predictions: Predictions | None = None
+    stride: int = STRIDE
 
     @property
     def semantic(self) -> np.ndarray:
@@ -88,12 +96,13 @@ class PanopticResult:
         """(H, W) int32, the number of the instance within its class, from 1; 0 on stuff and void."""
         return np.where(self.panoptic < 0, np.int32(0), self.panoptic % np.int32(self.label_divisor))
 
-    def overlay(self, *, alpha: float = 0.5, labels: bool = True) -> np.ndarray:
+    def overlay(self, *, alpha: float = 0.5, labels: bool = True, ids: bool = False) -> np.ndarray:
         """The result drawn over its image, see `panodeeplab.visualize.draw_panoptic`.
 
         Args:
             alpha: weight of the colors, 0 (image only) to 1 (colors only).
             labels: whether to write names and scores.
+            ids: whether labels carry the instance number too; over a video it is steady with a `Tracker`.
 
         Returns:
             (H, W, 3) uint8, RGB.
@@ -111,6 +120,7 @@ class PanopticResult:
             segments=self.segments,
             alpha=alpha,
             labels=labels,
+            ids=ids,
         )
 
 
@@ -124,6 +134,7 @@ def postprocess(
     stride: int = STRIDE,
     class_map: bool = False,
     align_corners: bool = False,
+    keep_predictions: bool = False,
 ) -> list[PanopticResult]:
     """Panoptic results of a batch, at the size of the images even if the network saw them at another.
 
@@ -141,6 +152,7 @@ def postprocess(
         class_map: whether the results have one.
         align_corners: of the network, see `panodeeplab.model.PanopticDeepLab`: whether the corners of its
             grid lie on the middles of corner pixels.
+        keep_predictions: whether the results have them, on the grid that the map was made from.
 
     Returns:
         One result per image, without its image.
@@ -203,6 +215,8 @@ def postprocess(
             classes=classes,
             label_divisor=config.label_divisor,
             class_map=class_maps[n],
+            predictions=Predictions(*(maps[n].cpu() for maps in predictions)) if keep_predictions else None,
+            stride=op_stride,
         )
         for n in range(len(output.panoptic))
     ]

@@ -11,8 +11,10 @@ from typing import Protocol
 
 import cv2
 import numpy as np
+import torch
 from PIL import Image, ImageDraw, ImageFont
 
+from panodeeplab import ops
 from panodeeplab.classes import ClassTable
 from panodeeplab.data.sample import Segment
 
@@ -93,11 +95,8 @@ def color_panoptic(panoptic: np.ndarray, classes: ClassTable, *, label_divisor: 
         ValueError: for a map that is not (H, W) integer.
     """
     _check_map("panoptic", panoptic)
-    table = _id_colors(classes, label_divisor)
-    # One take of packed RGBA is several times faster than a fancy index that copies three bytes per pixel.
-    # Row 0 and the last row of the table are black: there "clip" sends what is void or beyond the last class.
-    packed = np.take(table, panoptic.astype(np.int32, copy=False) + 1, mode="clip")
-    return cv2.cvtColor(packed.view(np.uint8).reshape(*panoptic.shape, 4), cv2.COLOR_RGBA2RGB)
+    nothing = np.empty((*panoptic.shape, 3), np.uint8)
+    return _overlay(nothing, panoptic, classes, label_divisor, opacity=256, thickness=0)
 
 
 def draw_panoptic(
@@ -109,6 +108,7 @@ def draw_panoptic(
     segments: Sequence[ScoredSegment] | None = None,
     alpha: float = 0.5,
     labels: bool = True,
+    ids: bool = False,
 ) -> np.ndarray:
     """Lay a panoptic map over its image: colors, white outlines of things, names where there is room.
 
@@ -122,6 +122,7 @@ def draw_panoptic(
         segments: where given, the labels of things carry the score of the segment of that id.
         alpha: weight of the colors, 0 (image only) to 1 (colors only).
         labels: whether to write names.
+        ids: whether the labels of things carry the number of the instance, as in "car #7".
 
     Returns:
         (H, W, 3) uint8, RGB.
@@ -134,13 +135,30 @@ def draw_panoptic(
     _check_same_size(image, "panoptic", panoptic)
     if not 0.0 <= alpha <= 1.0:
         raise ValueError(f"alpha must lie in 0..1, got {alpha}")
-    colors = color_panoptic(panoptic, classes, label_divisor=label_divisor)
-    picture = cv2.addWeighted(image, 1.0 - alpha, colors, alpha, 0.0)
-    _draw_boundaries(picture, panoptic, classes, label_divisor)
+    thickness = min(max(1, round(min(panoptic.shape) / 512)), 64)
+    opacity = round(256 * alpha)
+    picture = _overlay(image, panoptic, classes, label_divisor, opacity=opacity, thickness=thickness)
     if labels:
         scores = {segment.id: segment.score for segment in segments} if segments is not None else {}
-        _draw_labels(picture, panoptic, classes, label_divisor, scores)
+        _draw_labels(picture, panoptic, classes, label_divisor, scores, ids)
     return picture
+
+
+def draw_caption(picture: np.ndarray, text: str) -> None:
+    """Write a line of text, in place, into the upper left corner, as large as the picture allows.
+
+    Args:
+        picture: (H, W, 3) uint8, RGB.
+        text: nothing is written if it is empty, or does not fit at the smallest size.
+
+    Raises:
+        ValueError: for a picture of another shape or type.
+    """
+    _check_image("picture", picture)
+    height, width = picture.shape[:2]
+    mask = _line_mask(text, _font_size(height, width))
+    if 0 < mask.shape[1] <= width and mask.shape[0] <= height:
+        _write(picture[: mask.shape[0], : mask.shape[1]], mask, np.zeros(3, np.uint8))
 
 
 def draw_center_heatmap(center: np.ndarray, *, image: np.ndarray | None = None) -> np.ndarray:
@@ -214,18 +232,37 @@ def draw_offset(
     return picture
 
 
+def _overlay(
+    image: np.ndarray,
+    panoptic: np.ndarray,
+    classes: ClassTable,
+    label_divisor: int,
+    *,
+    opacity: int,
+    thickness: int,
+) -> np.ndarray:
+    # What is read-only or runs backwards cannot be lent to torch.
+    arrays = (image, panoptic.astype(np.int32, copy=False), _id_colors(classes, label_divisor))
+    return ops.panoptic_overlay(
+        *(torch.from_numpy(np.require(array, requirements=["C", "W"])) for array in arrays),
+        opacity=opacity,
+        thickness=thickness,
+        brightness=_BOUNDARY_BRIGHTNESS,
+    ).numpy()
+
+
 @lru_cache(maxsize=8)
 def _id_colors(classes: ClassTable, label_divisor: int) -> np.ndarray:
-    """Packed RGBA of every panoptic id, at index id + 1; the first and last entries are black."""
+    """(C * label_divisor, 4) uint8: the RGB of every panoptic id, and 1 if it is outlined, as things are."""
     base = np.asarray(classes.colors, np.uint8).reshape(-1, 1, 3)
     colors = np.repeat(base, label_divisor, axis=1)
     if classes.thing_ids:
         things = list(classes.thing_ids)
         colors[things, 1:] = _instance_shades(base[things], label_divisor - 1)
-    table = np.zeros((len(classes) * label_divisor + 2, 4), np.uint8)
-    table[1:-1, :3] = colors.reshape(-1, 3)
-    table[:, 3] = 255
-    return table.view(np.uint32).reshape(-1)
+    table = np.zeros((len(classes), label_divisor, 4), np.uint8)
+    table[..., :3] = colors
+    table[list(classes.thing_ids), :, 3] = 1
+    return table.reshape(-1, 4)
 
 
 def _instance_shades(base: np.ndarray, count: int) -> np.ndarray:
@@ -242,46 +279,17 @@ def _instance_shades(base: np.ndarray, count: int) -> np.ndarray:
     return np.rint(cv2.cvtColor(shades, cv2.COLOR_HSV2RGB) * 255).astype(np.uint8)
 
 
-def _draw_boundaries(
-    picture: np.ndarray, panoptic: np.ndarray, classes: ClassTable, label_divisor: int
-) -> None:
-    """Whiten, in place, the pixels next to another segment where one of the two is a thing."""
-    # A thing's own id, one common id for all else: no line between two kinds of stuff.
-    outlined = np.take(
-        _outline_ids(classes, label_divisor), panoptic.astype(np.int32, copy=False) + 1, mode="clip"
-    )
-    edge = np.zeros(panoptic.shape, np.uint8)
-    np.not_equal(outlined[:, 1:], outlined[:, :-1], out=edge[:, 1:].view(np.bool_))
-    below = np.zeros(panoptic.shape, np.uint8)
-    np.not_equal(outlined[1:], outlined[:-1], out=below[1:].view(np.bool_))
-    edge |= below
-    thickness = max(1, round(min(panoptic.shape) / 512))
-    if thickness > 1:
-        edge = cv2.dilate(edge, np.ones((thickness, thickness), np.uint8))
-    line = cv2.cvtColor(edge * np.uint8(_BOUNDARY_BRIGHTNESS), cv2.COLOR_GRAY2RGB)
-    cv2.max(picture, line, dst=picture)
-
-
-@lru_cache(maxsize=8)
-def _outline_ids(classes: ClassTable, label_divisor: int) -> np.ndarray:
-    """At index panoptic id + 1: the id of a thing, -1 for anything else."""
-    ids = np.full(len(classes) * label_divisor + 2, -1, np.int32)
-    for category in classes.thing_ids:
-        first = category * label_divisor
-        ids[first + 1 : first + 1 + label_divisor] = np.arange(first, first + label_divisor)
-    return ids
-
-
 def _draw_labels(
     picture: np.ndarray,
     panoptic: np.ndarray,
     classes: ClassTable,
     label_divisor: int,
     scores: Mapping[int, float],
+    numbered: bool,
 ) -> None:
     """Write names, in place, at the most interior point of each segment, the largest first."""
     height, width = panoptic.shape
-    font_size = int(np.clip(round(min(height, width * 0.6) / 46), 10, 40))
+    font_size = _font_size(height, width)
     # Where a label goes needs no full resolution; every step-th pixel of the map says it well enough.
     step = max(1, round(max(height, width) / 384))
     small = np.ascontiguousarray(panoptic[step // 2 :: step, step // 2 :: step])
@@ -297,6 +305,8 @@ def _draw_labels(
         if areas[index] * step * step < 2 * font_size * font_size:
             break
         text = classes.names[category]
+        if numbered and category in thing_ids:
+            text = f"{text} #{segment_id % label_divisor}"
         if category in thing_ids and segment_id in scores:
             text = f"{text} {scores[segment_id]:.2f}"
         place = _most_interior_point(small == segment_id)
@@ -313,7 +323,7 @@ def _draw_labels(
         if covered.any():
             continue
         covered[:] = True
-        _write(picture[top:bottom, left:right], mask, _id_colors(classes, label_divisor)[segment_id + 1])
+        _write(picture[top:bottom, left:right], mask, _id_colors(classes, label_divisor)[segment_id, :3])
 
 
 def _most_interior_point(mask: np.ndarray) -> tuple[float, float, float, float]:
@@ -328,6 +338,31 @@ def _most_interior_point(mask: np.ndarray) -> tuple[float, float, float, float]:
     )
     _, radius, _, (x, y) = cv2.minMaxLoc(distance)
     return top + y - 0.5, left + x - 0.5, radius, float(max(inside.shape))
+
+
+def _font_size(height: int, width: int) -> int:
+    return int(np.clip(round(min(height, width * 0.6) / 46), 10, 40))
+
+
+def _line_mask(text: str, size: int) -> np.ndarray:
+    """As `_text_mask`, put together from single letters: for a text that changes with every picture."""
+    letters = [_letter(letter, size) for letter in f" {text} "] if text else []
+    if not letters:
+        return np.zeros((0, 0), np.uint8)
+    line = np.concatenate(letters, 1)
+    return cv2.resize(line, (line.shape[1] // 4, line.shape[0] // 4), interpolation=cv2.INTER_AREA)
+
+
+@lru_cache(maxsize=512)
+def _letter(letter: str, size: int) -> np.ndarray:
+    """Coverage 0..255 of a letter, four times as large, as wide as its advance."""
+    font = _font(4 * size)
+    top, bottom = font.getbbox("Ag")[1::2]
+    margin = 4 * max(2, size // 4)
+    height = 4 * -(-(int(bottom - top) + margin) // 4)
+    canvas = Image.new("L", (round(font.getlength(letter)), height))
+    ImageDraw.Draw(canvas).text((0, margin // 2 - top), letter, fill=255, font=font)
+    return np.asarray(canvas)
 
 
 @lru_cache(maxsize=1)
@@ -350,9 +385,9 @@ def _text_mask(text: str, size: int) -> np.ndarray:
     return cv2.resize(np.asarray(canvas), (width, height), interpolation=cv2.INTER_AREA)
 
 
-def _write(region: np.ndarray, mask: np.ndarray, packed_color: np.uint32) -> None:
+def _write(region: np.ndarray, mask: np.ndarray, color: np.ndarray) -> None:
     """Write white text on a dark plate of the segment's hue, in place."""
-    color = np.asarray([packed_color], np.uint32).view(np.uint8)[:3].astype(np.float32)
+    color = color.astype(np.float32)
     plate = color * min(1.0, 50.0 / max(float(color @ (0.299, 0.587, 0.114)), 1.0))
     background = region * (1.0 - _LABEL_OPACITY) + plate * _LABEL_OPACITY
     ink = (mask / np.float32(255))[..., None]

@@ -20,6 +20,12 @@ from panodeeplab.losses import (
     upsample_predictions,
     whole_batch,
 )
+from panodeeplab.losses_per_image import (
+    center_loss_per_image,
+    mean_per_image,
+    offset_loss_per_image,
+    semantic_loss_per_image,
+)
 from panodeeplab.model import Predictions
 from panodeeplab.targets import PanopticTargets, panoptic_targets
 
@@ -167,8 +173,8 @@ def test_a_loss_that_is_no_number_shows():
         assert find_hard_pixels(losses, count).mean(losses).isnan()
 
 
-@pytest.mark.parametrize(("top_k", "of"), [(0.2, "batch"), (0.2, "image"), (1.0, "batch")])
-def test_losses_and_gradients_of_parts_add_up_to_those_of_the_batch(top_k, of):
+@pytest.mark.parametrize(("top_k", "per"), [(0.2, "batch"), (0.2, "image"), (1.0, "batch")])
+def test_losses_and_gradients_of_parts_add_up_to_those_of_the_batch(top_k, per):
     torch.manual_seed(0)
     predictions = Predictions(torch.randn(3, 4, 4, 6), torch.randn(3, 1, 4, 6), torch.randn(3, 2, 4, 6))
     targets = PanopticTargets(
@@ -180,7 +186,7 @@ def test_losses_and_gradients_of_parts_add_up_to_those_of_the_batch(top_k, of):
         offset_weights=torch.randint(0, 2, (3, 1, 16, 24)).float(),
         center_points=torch.empty(3, 0, 2),
     )
-    config = LossConfig(semantic_top_k=top_k, semantic_top_k_of=of)
+    config = LossConfig(semantic_top_k=top_k, normalization=per)
     leaves = [x.clone().requires_grad_() for x in predictions]
     whole = panoptic_losses(Predictions(*leaves), targets, config)
     whole["total"].backward()
@@ -200,3 +206,38 @@ def test_losses_and_gradients_of_parts_add_up_to_those_of_the_batch(top_k, of):
     assert summed == pytest.approx({name: value.item() for name, value in whole.items()}, rel=1e-5)
     for one, other in zip(leaves, again, strict=True):
         torch.testing.assert_close(one.grad, other.grad, rtol=1e-4, atol=1e-6)
+
+
+def test_each_image_counts_as_much_as_any_other():
+    """Two images of one error each, one of which has ten times as many pixels with a weight."""
+    losses = torch.zeros(3, 4, 5)
+    losses[0, :2] = 4.0
+    losses[1, 0, 0] = 2.0  # and the third has none
+    assert mean_per_image(losses) == (4.0 + 2.0 + 0.0) / 3
+    # The hardest quarter of 20 pixels is 5: of the second image one pixel alone has a loss.
+    losses[0, 0, 0] = 14.0
+    assert mean_per_image(losses, 0.25) == ((14.0 + 4 * 4.0) / 5 + 2.0) / 3
+
+
+def test_images_of_a_batch_do_not_share_a_normalization():
+    generator = torch.Generator().manual_seed(0)
+    logits, labels = torch.randn(2, 3, 6, 7, generator=generator), torch.zeros(2, 6, 7, dtype=torch.int64)
+    labels[1, 1:] = 255
+    weights = torch.ones(2, 6, 7)
+    alone = [
+        semantic_loss_per_image(logits[i : i + 1], labels[i : i + 1], weights[i : i + 1]) for i in (0, 1)
+    ]
+    together = semantic_loss_per_image(logits, labels, weights)
+    torch.testing.assert_close(together, sum(alone) / 2)
+    assert together != semantic_loss(logits, labels, weights)
+
+
+def test_nothing_to_learn_is_no_loss_and_has_a_gradient_per_image():
+    heatmap = torch.zeros(2, 1, 3, 3, requires_grad=True)
+    loss = center_loss_per_image(heatmap, torch.zeros(2, 3, 3), torch.zeros(2, 1, 3, 3))
+    loss += offset_loss_per_image(
+        heatmap.repeat(1, 2, 1, 1), torch.zeros(2, 2, 3, 3), torch.zeros(2, 1, 3, 3)
+    )
+    loss.backward()
+    assert loss == 0
+    assert not heatmap.grad.isnan().any()

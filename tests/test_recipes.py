@@ -11,11 +11,11 @@ from panodeeplab import config as configuration
 from panodeeplab.losses import panoptic_losses
 from panodeeplab.model import PanopticDeepLab, Predictions
 from panodeeplab.targets import PanopticTargets
-from panodeeplab.training.trainer import learning_rate
+from panodeeplab.training.step import learning_rate
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 RECIPES = sorted(path.stem for path in CONFIGS.glob("*_detectron2_*.yaml")) + sorted(
-    path.stem for path in CONFIGS.glob("*_bowenc_*.yaml")
+    path.stem for kind in ("bowenc", "deeplab2") for path in CONFIGS.glob(f"*_{kind}_*.yaml")
 )
 
 # Millions, as the original code has them.
@@ -36,7 +36,7 @@ def load(name, *overrides):
 def test_a_recipe_names_its_score_and_source(name):
     head = (CONFIGS / f"{name}.yaml").read_text().split("data:")[0]
     assert re.search(r"Published: PQ \d\d\.\d on (Cityscapes val|COCO val)", head)
-    assert ("Detectron2" in head) or ("bowenc0221" in head)
+    assert ("Detectron2" in head) or ("bowenc0221" in head) or ("DeepLab2" in head)
 
 
 @pytest.mark.parametrize(("name", "millions"), PARAMETERS.items())
@@ -67,6 +67,30 @@ def published_loss(predictions, targets, *, top_k, sum_axes, align_corners):
     return semantic_loss + center_loss + 0.01 * distances.sum() / count
 
 
+def published_loss_of_deeplab2(predictions, targets):
+    """DeepLab2's: an image at a time, each loss divided by the number of pixels where it is not 0."""
+
+    def mean(losses):
+        count = (losses != 0).sum()
+        return losses.sum() / count if count else losses.sum()
+
+    size = [4 * n - 3 for n in predictions.semantic.shape[2:]]
+    total = 0
+    for i in range(len(targets.sem_seg)):
+        semantic, center, offset = (
+            F.interpolate(x[i : i + 1], size=size, mode="bilinear", align_corners=True)[0]
+            for x in predictions
+        )
+        pixel = F.cross_entropy(
+            semantic[None], targets.sem_seg[i : i + 1], ignore_index=255, reduction="none"
+        )
+        pixel = (pixel[0] * targets.sem_seg_weights[i]).flatten().sort(descending=True)[0]
+        squares = (center[0] - targets.center[i]) ** 2 * targets.center_weights[i, 0]
+        distances = (4 * offset - targets.offset[i]).abs().mean(0) * targets.offset_weights[i, 0]
+        total += mean(pixel[: round(0.2 * len(pixel))]) + 200 * mean(squares) + 0.01 * mean(distances)
+    return total / len(targets.sem_seg)
+
+
 def published_rate(iteration, *, base, total, warmup):
     rate = base * (1 - iteration / total) ** 0.9
     return rate * (iteration + 1) / warmup if iteration < warmup else rate
@@ -75,6 +99,7 @@ def published_rate(iteration, *, base, total, warmup):
 PUBLISHED_RATES = {  # at the published batch: base, iterations, warm-up
     "detectron2": {"base": 1e-3, "total": 90_000, "warmup": 1000},
     "detectron2_coco": {"base": 5e-4, "total": 200_000, "warmup": 1000},
+    "deeplab2": {"base": 2.5e-4, "total": 60_000, "warmup": 0},
     "bowenc": {"base": 5e-5, "total": 90_000, "warmup": 0},
     "bowenc_mobilenet_v2": {"base": 1e-4, "total": 90_000, "warmup": 0},
     "bowenc_xception65": {"base": 5e-4, "total": 90_000, "warmup": 0},
@@ -86,6 +111,8 @@ def rates_of(name):
         return PUBLISHED_RATES["detectron2_coco"]
     if "_detectron2_" in name:
         return PUBLISHED_RATES["detectron2"]
+    if "_deeplab2_" in name:
+        return PUBLISHED_RATES["deeplab2"]
     return PUBLISHED_RATES.get(name.removeprefix("cityscapes_"), PUBLISHED_RATES["bowenc"])
 
 
@@ -116,13 +143,16 @@ def test_loss_gradients_and_a_step_are_the_published_ones(name):
     theirs = [x.clone().requires_grad_() for x in start]
 
     loss = panoptic_losses(Predictions(*ours), targets, config.loss, align_corners=align_corners)["total"]
-    wanted = published_loss(
-        Predictions(*theirs),
-        targets,
-        top_k=1.0 if coco else 0.2,
-        sum_axes="_detectron2_" in name,
-        align_corners=align_corners,
-    )
+    if "_deeplab2_" in name:
+        wanted = published_loss_of_deeplab2(Predictions(*theirs), targets)
+    else:
+        wanted = published_loss(
+            Predictions(*theirs),
+            targets,
+            top_k=1.0 if coco else 0.2,
+            sum_axes="_detectron2_" in name,
+            align_corners=align_corners,
+        )
     torch.testing.assert_close(loss, wanted, rtol=1e-6, atol=0)
     loss.backward()
     wanted.backward()

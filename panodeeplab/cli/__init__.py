@@ -4,7 +4,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from panodeeplab.cli import bench, data, evaluation, inference, training
+from panodeeplab.cli import bench, data, evaluation, inference, serve, stream, training
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -18,7 +18,7 @@ def _parser() -> argparse.ArgumentParser:
         sub.set_defaults(run=run)
         return sub
 
-    for group in (inference, training, evaluation, data, bench):
+    for group in (inference, stream, serve, training, evaluation, data, bench):
         group.add_commands(command)
     return parser
 

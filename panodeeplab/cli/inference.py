@@ -23,6 +23,7 @@ def _predict(args: argparse.Namespace) -> int:
         format=args.format,
         scales=args.scales,
         flip=args.flip,
+        images_from=args.images_from,
     )
 
 
@@ -34,6 +35,12 @@ def add_commands(command: Command) -> None:
     sub.add_argument("source", type=Path, help="image or folder of images")
     sub.add_argument(
         "--checkpoint", default="street-tiny", help="file, or a bundled model (default: %(default)s)"
+    )
+    sub.add_argument(
+        "--images-from",
+        type=Path,
+        metavar="JSON",
+        help="predict the images that this COCO JSON lists, with its image ids, as COCO's scores want them",
     )
     sub.add_argument("--output", type=Path, required=True, help="folder")
     sub.add_argument("--device", default="cpu", help="torch device (default: %(default)s)")

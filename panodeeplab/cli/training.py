@@ -35,6 +35,7 @@ def _train(args: argparse.Namespace) -> int:
 def _import_checkpoint(args: argparse.Namespace) -> int:
     import yaml
 
+    from panodeeplab.data.class_table import read_class_table
     from panodeeplab.files import replacing
     from panodeeplab.model import import_checkpoint, save_checkpoint
 
@@ -44,7 +45,8 @@ def _import_checkpoint(args: argparse.Namespace) -> int:
     if run.exists():
         raise ValueError(f"output: {run} exists, and the run to fine-tune with would be written there")
     window = tuple(args.pooling_window) if args.pooling_window else None
-    loaded = import_checkpoint(args.source, pooling_window=window)
+    classes = read_class_table(args.classes).classes if args.classes else None
+    loaded = import_checkpoint(args.source, pooling_window=window, classes=classes)
     config = loaded.config.model
     args.output.parent.mkdir(parents=True, exist_ok=True)
     save_checkpoint(args.output, loaded.model, config=loaded.config, classes=loaded.classes, iteration=0)
@@ -59,6 +61,13 @@ def _import_checkpoint(args: argparse.Namespace) -> int:
         f"({loaded.classes.name}), {parameters / 1e6:.1f} M parameters"
     )
     print(f"wrote {args.output}, and {run} to fine-tune it with")
+    data = loaded.config.data
+    if data is None:
+        what = f"fill in the data section of {run}: docs/data.md has one for each format"
+    else:
+        where = "data.root" if data.dataset == "cityscapes" else "data.train and data.val"
+        what = f"set {where} in {run} to where your {data.dataset} is"
+    print(f"before you train or evaluate, {what}")
     return 0
 
 
@@ -101,4 +110,10 @@ def add_commands(command: Command) -> None:
         nargs=2,
         metavar=("H", "W"),
         help="of a Detectron2 model: its crop in training, in pixels (default: as published)",
+    )
+    sub.add_argument(
+        "--classes",
+        type=Path,
+        metavar="YAML",
+        help="table of the model's classes, in its order (default: Cityscapes for 19, COCO for 133)",
     )

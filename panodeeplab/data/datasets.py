@@ -38,8 +38,9 @@ def build_dataset(config: DataConfig | None, split: str) -> PanopticDataset:
     """
     if config is None:
         raise ValueError(
-            "data is null: this configuration comes from a checkpoint without a data set; name one, as in "
-            "--set data.dataset=cityscapes --set data.root=DIR"
+            "data is null: this configuration comes from a checkpoint without a data set; name one in the "
+            "YAML file of the run (docs/data.md has a data section for each format), or as in "
+            "--set data.dataset=cityscapes --set data.root=DIR --set data.classes=TABLE.yaml"
         )
     if split not in ("train", "val"):
         raise ValueError(f"split must be 'train' or 'val', got {split!r}")
@@ -57,7 +58,12 @@ def _dataset_of_files(config: DataConfig, *, training: bool) -> PanopticDataset:
             return CityscapesDataset(config.root, name, ids)
         case CocoPanopticConfig():
             files = config.train if training else config.val
-            return CocoPanopticDataset(files.images, files.annotations, files.pngs)
+            try:
+                return CocoPanopticDataset(files.images, files.annotations, files.pngs)
+            except FileNotFoundError as error:
+                raise FileNotFoundError(
+                    f"{error}; set data.{split}.images and data.{split}.annotations to where yours are"
+                ) from None
         case KittiStepConfig():
             return kitti_step(config.root, "train" if training else "val")
         case MapillaryVistasConfig():

@@ -14,6 +14,7 @@ from panodeeplab.evaluation.coco_ap import CocoMaskAP
 from panodeeplab.evaluation.instance_ap import InstanceAP
 from panodeeplab.evaluation.panoptic_quality import PanopticQuality
 from panodeeplab.evaluation.semantic import (
+    CITYSCAPES_CATEGORIES,
     CITYSCAPES_INSTANCE_SIZES,
     IGNORE_LABEL,
     SemanticIoU,
@@ -45,7 +46,11 @@ class Scores:
             raise ValueError(f"ap must be 'cityscapes', 'coco' or None, got {ap!r}")
         self._quality = PanopticQuality(classes, label_divisor=label_divisor, void_label=VOID_LABEL)
         official = classes.label_ids == CITYSCAPES.label_ids
-        self._semantic = SemanticIoU(classes, instance_sizes=CITYSCAPES_INSTANCE_SIZES if official else None)
+        self._semantic = SemanticIoU(
+            classes,
+            instance_sizes=CITYSCAPES_INSTANCE_SIZES if official else None,
+            categories=CITYSCAPES_CATEGORIES if official else None,
+        )
         self._instances = None
         if ap is not None:
             kind = InstanceAP if ap == "cityscapes" else CocoMaskAP
@@ -97,7 +102,7 @@ def evaluate(
 
     mIoU is that of the results' `class_map`, as benchmarks have it; of results without one, that of the
     classes of their panoptic map, where stuff that was dropped as too small counts as missed. For Cityscapes'
-    classes there is iIoU too.
+    classes there is iIoU too, and both of its categories.
 
     Args:
         predict: from an (H, W, 3) uint8 RGB image to its result, such as a `Predictor`.

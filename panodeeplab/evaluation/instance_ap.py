@@ -6,13 +6,14 @@ and there is no limit on the number of predictions.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
 from panodeeplab.classes import ClassTable
 from panodeeplab.data.sample import Segment
+from panodeeplab.evaluation.mergeable import Mergeable
 from panodeeplab.evaluation.panoptic_quality import TruthSegments, as_map, positions, truth_segments
 from panodeeplab.ops import pair_counts
 
@@ -34,7 +35,7 @@ class _Found(NamedTuple):
     ignored: np.ndarray  # fraction of the prediction that nothing is known of
 
 
-class InstanceAP:
+class InstanceAP(Mergeable):
     """Accumulates Cityscapes' AP over images whose maps are in memory.
 
     It keeps five numbers for each predicted instance, and no map.
@@ -44,6 +45,9 @@ class InstanceAP:
         label_divisor: a predicted id is class * label_divisor + instance.
         void_label: predicted value of pixels without a segment.
     """
+
+    _settings = ("label_divisor", "void_label")
+    _sums = ("_found", "_wanted")
 
     def __init__(self, classes: ClassTable, *, label_divisor: int = 1000, void_label: int = -1) -> None:
         if label_divisor < 1:
@@ -99,19 +103,6 @@ class InstanceAP:
         ids = ids[ids != self.void_label]
         things = np.array(self.classes.thing_ids, np.int64)
         return ids[np.isin(ids // self.label_divisor, things)]
-
-    def merge(self, other: Self) -> None:
-        """Add the images of another accumulator.
-
-        Raises:
-            ValueError: it counts other classes.
-        """
-        if other.classes != self.classes:
-            raise ValueError(
-                f"other must count the classes of {self.classes.name!r}, got {other.classes.name!r}"
-            )
-        self._found += other._found
-        self._wanted += other._wanted
 
     def result(self) -> dict[str, Any]:
         """AP so far, as fractions.

@@ -13,6 +13,7 @@ import torch
 
 from panodeeplab.classes import ClassTable
 from panodeeplab.data.sample import Segment
+from panodeeplab.evaluation.mergeable import Mergeable
 from panodeeplab.ops import pair_counts
 
 
@@ -176,7 +177,7 @@ def panoptic_quality(counts: MatchCounts, categories: Sequence[dict[str, Any]]) 
     }
 
 
-class PanopticQuality:
+class PanopticQuality(Mergeable):
     """Accumulates PQ over images whose maps are in memory.
 
     Classes are contiguous ids here, in predictions, in ground truth and as keys of the result.
@@ -186,6 +187,9 @@ class PanopticQuality:
         label_divisor: a predicted id is class * label_divisor + instance.
         void_label: predicted value of pixels without a segment.
     """
+
+    _settings = ("label_divisor", "void_label")
+    _sums = ("_counts",)
 
     def __init__(self, classes: ClassTable, *, label_divisor: int = 1000, void_label: int = -1) -> None:
         if label_divisor < 1:
@@ -238,18 +242,6 @@ class PanopticQuality:
                 f"({len(self.classes)} classes, label_divisor {self.label_divisor})"
             )
         return PredictedSegments(ids, classes)
-
-    def merge(self, other: Self) -> None:
-        """Add the images of another accumulator.
-
-        Raises:
-            ValueError: it counts other classes.
-        """
-        if other.classes != self.classes:
-            raise ValueError(
-                f"other must count the classes of {self.classes.name!r}, got {other.classes.name!r}"
-            )
-        self._counts += other._counts
 
     @property
     def categories(self) -> list[dict[str, Any]]:

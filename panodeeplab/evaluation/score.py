@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from panodeeplab.data.coco_panoptic import load_panoptic_json, read_panoptic_png
+from panodeeplab.data.coco_panoptic import load_panoptic_json, read_panoptic_rgb
 from panodeeplab.evaluation.panoptic_quality import (
     MatchCounts,
     PredictedSegments,
@@ -55,9 +55,16 @@ def score(
     missing = [a["image_id"] for a in truth["annotations"] if a["image_id"] not in predicted]
     if missing:
         shown = ", ".join(repr(image_id) for image_id in missing[:5]) + (", ..." if len(missing) > 5 else "")
-        raise ValueError(
+        message = (
             f"{pred_json} has no prediction for {len(missing)} of {len(truth['annotations'])} images: {shown}"
         )
+        if len(missing) == len(truth["annotations"]) and predicted:
+            # Names of files where the ground truth has numbers.
+            message += (
+                f"; its own have image ids such as {next(iter(predicted))!r} "
+                "(panodeeplab predict --images-from takes the ids of the ground truth)"
+            )
+        raise ValueError(message)
 
     def count(annotation: dict[str, Any]) -> MatchCounts:
         result = predicted[annotation["image_id"]]
@@ -91,15 +98,15 @@ def _count_image(
     class_of: dict[int, int],
 ) -> MatchCounts:
     gt_path, pred_path = gt_dir / truth["file_name"], pred_dir / prediction["file_name"]
-    gt_map, pred_map = read_panoptic_png(gt_path), read_panoptic_png(pred_path)
+    gt_map, pred_map = read_panoptic_rgb(gt_path), read_panoptic_rgb(pred_path)
     if gt_map.shape != pred_map.shape:
         raise ValueError(
             f"{pred_path} is {pred_map.shape[1]} x {pred_map.shape[0]} pixels, "
             f"the ground truth {gt_path} is {gt_map.shape[1]} x {gt_map.shape[0]}"
         )
-    pairs, counts = (
-        result.numpy() for result in pair_counts(torch.from_numpy(gt_map), torch.from_numpy(pred_map))
-    )
+    # One thread: there are as many callers as processors.
+    counted = pair_counts(torch.from_numpy(gt_map), torch.from_numpy(pred_map), threads=1)
+    pairs, counts = (result.numpy() for result in counted)
     gt_segments, pred_segments = truth["segments_info"], prediction["segments_info"]
     gt_ids = np.array([segment["id"] for segment in gt_segments], np.int64)
     pred_ids = np.array([segment["id"] for segment in pred_segments], np.int64)

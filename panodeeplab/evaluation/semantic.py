@@ -4,14 +4,15 @@ cityscapesScripts, evaluation/evalPixelLevelSemanticLabeling.py; Cordts et al., 
 2016, section 4.1.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Self
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 
 from panodeeplab.classes import ClassTable
 from panodeeplab.data.sample import Segment
+from panodeeplab.evaluation.mergeable import Mergeable
 from panodeeplab.evaluation.panoptic_quality import as_map, positions, truth_segments
 from panodeeplab.ops import pair_counts
 
@@ -27,6 +28,17 @@ CITYSCAPES_INSTANCE_SIZES = {
     16: 67583.7075812274,
     17: 6298.7200839748,
     18: 4672.3249222261,
+}
+
+# Cityscapes' categories, by class ids (cityscapesScripts, helpers/labels.py).
+CITYSCAPES_CATEGORIES = {
+    "flat": (0, 1),
+    "construction": (2, 3, 4),
+    "object": (5, 6, 7),
+    "nature": (8, 9),
+    "sky": (10,),
+    "human": (11, 12),
+    "vehicle": (13, 14, 15, 16, 17, 18),
 }
 
 
@@ -69,7 +81,7 @@ def segments_to_semantic(
     return torch.where(ids[position] == panoptic, classes[position], IGNORE_LABEL)
 
 
-class SemanticIoU:
+class SemanticIoU(Mergeable):
     """Accumulates the confusion of true and predicted classes over images.
 
     Pixels whose truth is void do not count. Pixels whose prediction is void count as missed.
@@ -81,15 +93,39 @@ class SemanticIoU:
         classes: contiguous ids of both maps.
         instance_sizes: mean pixels of an instance of each thing, by class id; Cityscapes' are
             `CITYSCAPES_INSTANCE_SIZES`.
+        categories: class ids by name of a category, of which IoU is counted too; Cityscapes' are
+            `CITYSCAPES_CATEGORIES`. Classes of one category are not told apart there.
+
+    Raises:
+        ValueError: a category without a class, or with one that `classes` has not.
     """
 
-    def __init__(self, classes: ClassTable, *, instance_sizes: Mapping[int, float] | None = None) -> None:
+    _settings = ("instance_sizes", "categories")
+    _sums = ("_confusion", "_weighted", "_weighted_category")
+
+    def __init__(
+        self,
+        classes: ClassTable,
+        *,
+        instance_sizes: Mapping[int, float] | None = None,
+        categories: Mapping[str, Sequence[int]] | None = None,
+    ) -> None:
         self.classes = classes
         self.instance_sizes = None if instance_sizes is None else dict(instance_sizes)
+        self.categories = None if categories is None else {k: tuple(v) for k, v in categories.items()}
+        self._category_of = np.full(len(classes) + 1, -1)
+        for index, (name, members) in enumerate((self.categories or {}).items()):
+            if not members or not all(0 <= i < len(classes) for i in members):
+                raise ValueError(
+                    f"categories: {name!r} must hold classes of 0..{len(classes) - 1}, got {members}"
+                )
+            self._category_of[list(members)] = index
         # Rows: true class. Columns: predicted class, the last one "none".
         self._confusion = torch.zeros(len(classes), len(classes) + 1, dtype=torch.int64)
         # Pixels of instances times their weight, by class: found, and all.
         self._weighted = np.zeros((2, len(classes)))
+        # The same where any class of the right category is right.
+        self._weighted_category = np.zeros((2, len(classes)))
 
     def update(self, prediction: torch.Tensor | np.ndarray, target: torch.Tensor | np.ndarray) -> None:
         """Add one image or batch; nothing is added if it raises.
@@ -152,11 +188,15 @@ class SemanticIoU:
         self._confusion += torch.from_numpy(confusion).view(num_classes, -1)
         if self.instance_sizes is not None:
             area = np.bincount(segment, counts, len(truth.ids))
-            right = np.bincount(segment, counts * (predicted == true_class), len(truth.ids))
-            for category, mean_area in self.instance_sizes.items():
-                instances = (truth.classes == category) & ~truth.is_crowd & (area > 0)
-                weight = mean_area / area[instances]
-                self._weighted[:, category] += (right[instances] @ weight, area[instances] @ weight)
+            same_class = predicted == true_class
+            category = self._category_of[np.minimum(predicted, num_classes)]
+            same_category = category == self._category_of[true_class]
+            for sums, same in ((self._weighted, same_class), (self._weighted_category, same_category)):
+                right = np.bincount(segment, counts * same, len(truth.ids))
+                for index, mean_area in self.instance_sizes.items():
+                    instances = (truth.classes == index) & ~truth.is_crowd & (area > 0)
+                    weight = mean_area / area[instances]
+                    sums[:, index] += (right[instances] @ weight, area[instances] @ weight)
 
     def _checked(self, classes: torch.Tensor, name: str) -> torch.Tensor:
         if classes.is_floating_point() or classes.is_complex() or classes.dtype == torch.bool:
@@ -170,21 +210,6 @@ class SemanticIoU:
             )
         return classes
 
-    def merge(self, other: Self) -> None:
-        """Add the images of another accumulator.
-
-        Raises:
-            ValueError: it counts other classes.
-        """
-        if other.classes != self.classes:
-            raise ValueError(
-                f"other must count the classes of {self.classes.name!r}, got {other.classes.name!r}"
-            )
-        if other.instance_sizes != self.instance_sizes:
-            raise ValueError("other must have the same instance_sizes")
-        self._confusion += other._confusion
-        self._weighted += other._weighted
-
     def result(self) -> dict[str, Any]:
         """mIoU and the IoU of each class, as fractions.
 
@@ -192,22 +217,42 @@ class SemanticIoU:
             {"miou": mean over the classes that have a true or a predicted pixel (0.0 if none has), "n": how
             many these are, "per_class": {str(class id): IoU, None for a class without a pixel}}. With
             `instance_sizes` also "iiou", "iiou_n" and "iiou_per_class", the same for iIoU of its classes.
+            With `categories` also "category_miou", "category_n" and "per_category", keyed by name; with both,
+            "category_iiou", "category_iiou_n" and "iiou_per_category" of categories whose classes all have a
+            size.
         """
         counts = self._confusion.double().numpy()
         both = counts.diagonal()
         wrong = counts[:, :-1].sum(0) - both
-        miou, n, per_class = _mean_iou(range(len(both)), both, counts.sum(1) + wrong)
+        classes = {str(i): i for i in range(len(both))}
+        miou, n, per_class = _mean_iou(classes, both, counts.sum(1) + wrong)
         result = {"miou": miou, "n": n, "per_class": per_class}
         if self.instance_sizes is not None:
             found, area = self._weighted
-            iiou, n, per_class = _mean_iou(self.instance_sizes, found, area + wrong)
+            sized = {str(i): i for i in self.instance_sizes}
+            iiou, n, per_class = _mean_iou(sized, found, area + wrong)
             result |= {"iiou": iiou, "iiou_n": n, "iiou_per_class": per_class}
+        return result if self.categories is None else result | self._of_categories(counts)
+
+    def _of_categories(self, counts: np.ndarray) -> dict[str, Any]:
+        members = [list(classes) for classes in self.categories.values()]
+        both = np.array([counts[np.ix_(m, m)].sum() for m in members])
+        wrong = np.array([counts[:, m].sum() for m in members]) - both
+        names = {name: i for i, name in enumerate(self.categories)}
+        union = np.array([counts[m].sum() for m in members]) + wrong
+        miou, n, per_category = _mean_iou(names, both, union)
+        result = {"category_miou": miou, "category_n": n, "per_category": per_category}
+        if self.instance_sizes is not None:
+            found, area = (np.array([sums[m].sum() for m in members]) for sums in self._weighted_category)
+            sized = {k: i for k, i in names.items() if self.instance_sizes.keys() >= set(members[i])}
+            iiou, n, per_category = _mean_iou(sized, found, area + wrong)
+            result |= {"category_iiou": iiou, "category_iiou_n": n, "iiou_per_category": per_category}
         return result
 
 
 def _mean_iou(
-    classes: Iterable[int], both: np.ndarray, union: np.ndarray
+    rows: Mapping[str, int], both: np.ndarray, union: np.ndarray
 ) -> tuple[float, int, dict[str, float | None]]:
-    iou = {str(i): float(both[i] / union[i]) if union[i] > 0 else None for i in classes}
+    iou = {name: float(both[i] / union[i]) if union[i] > 0 else None for name, i in rows.items()}
     seen = [value for value in iou.values() if value is not None]
     return sum(seen) / max(len(seen), 1), len(seen), iou

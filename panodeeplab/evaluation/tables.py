@@ -47,5 +47,23 @@ def format_evaluation(result: dict[str, Any], classes: ClassTable) -> str:
     header = " " * width + "".join(f"{_TITLES[key]:>7}" for key in mean)
     rule = "-" * len(header)
     lines = [format_table(result, categories), "", header, rule, row("mean", mean), rule, *rows]
+    if "per_category" in semantic:
+        lines += ["", *_category_lines(semantic, width)]
     more = [f"{title} {100 * instances[key]:.1f}" for key, title in _COCO.items() if key in instances]
     return "\n".join(lines + ([", ".join(more)] if more else []))
+
+
+def _category_lines(semantic: dict[str, Any], width: int) -> list[str]:
+    """IoU of the categories, and iIoU where it was counted."""
+    columns = {"IoU": semantic["per_category"] | {"mean": semantic["category_miou"]}}
+    if "iiou_per_category" in semantic:
+        columns["iIoU"] = semantic["iiou_per_category"] | {"mean": semantic["category_iiou"]}
+
+    def row(name: str) -> str:
+        values = (column.get(name) for column in columns.values())
+        return f"{name:{width}}" + "".join(f"{'-' if v is None else f'{100 * v:.1f}':>7}" for v in values)
+
+    header = f"{'categories':{width}}" + "".join(f"{title:>7}" for title in columns)
+    rule = "-" * len(header)
+    seen = [name for name, iou in semantic["per_category"].items() if iou is not None]
+    return [header, rule, row("mean"), rule, *map(row, seen)]

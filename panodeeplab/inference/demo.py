@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from panodeeplab import ops
-from panodeeplab.data.coco_panoptic import PanopticWriter
+from panodeeplab.data.coco_writer import PanopticWriter
 from panodeeplab.files import replacing
 from panodeeplab.inference.predict import write_picture
 from panodeeplab.inference.predictor import Predictor

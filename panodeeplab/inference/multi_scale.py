@@ -28,7 +28,8 @@ def average_views(
     Memory does not grow with the number of views: one set of maps at `size`, and what one view takes.
 
     Args:
-        model: from (N, 3, Hv, Wv) images to maps of stride 4, in cells of their own.
+        model: from (N, 3, Hv, Wv) images to maps of stride 4, in cells of their own. One with a
+            `pooling_window` is given the zoom of the view too, and its window grows with the view.
         views: images (N, 3, Hv, Wv) of any sizes, each with whether it is mirrored; at least one.
         size: (H, W) of the maps to make, which all views show in full.
         align_corners: of the network, whether the first cell lies on the first pixel's middle.
@@ -41,7 +42,10 @@ def average_views(
     """
     total, number = None, 0
     for images, mirrored in views:
-        maps = model(images)
+        if getattr(model, "pooling_window", None) is None:
+            maps = model(images)
+        else:
+            maps = model(images, tuple(n / usual for n, usual in zip(images.shape[-2:], size, strict=True)))
         if total is None:
             total = Predictions(*(x.new_zeros((*x.shape[:2], *size), dtype=torch.float32) for x in maps))
         _add_view(total, maps, images.shape[-2:], mirrored=mirrored, align_corners=align_corners)

@@ -11,6 +11,8 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
+from panodeeplab.data.coco_dataset import image_file_names
+from panodeeplab.data.coco_panoptic import load_coco_json
 from panodeeplab.files import replacing
 from panodeeplab.inference.predictor import Predictor, read_image
 from panodeeplab.inference.results import CityscapesWriter, CocoWriter, check_image_id
@@ -29,13 +31,15 @@ def predict_files(
     format: Literal["coco", "cityscapes"] = "coco",
     scales: Sequence[float] | None = None,
     flip: bool | None = None,
+    images_from: str | Path | None = None,
 ) -> int:
     """Predict one image, or every image below a folder, and write what was seen.
 
     Writes `output/overlay/NAME.jpg` to look at and, in COCO panoptic format, `output/panoptic.json` with
     `output/panoptic/NAME.png`. NAME, the `image_id` of the JSON, is the image's file name without its ending
-    (and without Cityscapes' `_leftImg8bit`); where two images share it, their folders come first. A file that
-    cannot be read is reported on standard error and skipped.
+    (and without Cityscapes' `_leftImg8bit`); where two images share it, their folders come first. With
+    `images_from` it is the id of the image in that JSON, by which COCO's scores find it. A file that cannot
+    be read is reported on standard error and skipped.
 
     With `format` "cityscapes" it writes the folders of `CityscapesWriter` instead, for images that are named
     as Cityscapes' are. The split in the names of the files is the folder of the images' cities if that is
@@ -50,23 +54,33 @@ def predict_files(
         format: of the files.
         scales: test-time augmentation, see `Predictor.from_checkpoint`.
         flip: likewise.
+        images_from: a COCO JSON of any kind (panoptic, instances, or the image list of a test set), whose
+            `images` say which files of the folder `source` to predict, and the ids of their results.
 
     Returns:
         Exit status: 0, or 1 if a file was skipped.
 
     Raises:
-        FileNotFoundError: no such source or checkpoint.
-        ValueError: `source` holds no image, its images or the model's classes are not Cityscapes' where its
-            format is asked for, or an argument is wrong.
+        FileNotFoundError: no such source, checkpoint or JSON, or an image of the JSON is not in `source`.
+        ValueError: `images_from` lists no image, or comes with Cityscapes' format; `source` holds no image;
+            its images or the model's classes are not Cityscapes' where its format is asked for; or an
+            argument is wrong.
     """
     if format not in ("coco", "cityscapes"):
         raise ValueError(f"format must be 'coco' or 'cityscapes', got {format!r}")
     source, output = Path(source), Path(output)
-    paths = find_images(source, exclude=output)
+    if images_from is None:
+        paths = find_images(source, exclude=output)
+        names: Sequence[int | str] = _output_names(paths, source if source.is_dir() else source.parent)
+    elif format == "cityscapes":
+        raise ValueError(
+            "images_from goes with COCO's format; Cityscapes' results are named as its images are"
+        )
+    else:
+        names, paths = _listed_images(source, Path(images_from))
     predictor = Predictor.from_checkpoint(
         checkpoint, device=device, size=size, scales=scales, flip=flip, class_map=format == "cityscapes"
     )
-    names = _output_names(paths, source if source.is_dir() else source.parent)
     if format == "cityscapes":
         for name in names:
             check_image_id(name)
@@ -90,8 +104,11 @@ def predict_files(
             if format == "cityscapes":
                 files.add(result, image_id=name)
             else:
-                files.add(result, image_id=name, image_file=path.name)
-                write_picture(output / "overlay" / f"{name}.jpg", result.overlay())
+                file_name = path.name if images_from is None else path.relative_to(source).as_posix()
+                files.add(result, image_id=name, image_file=file_name)
+                overlay = output / "overlay" / f"{name}.jpg"
+                overlay.parent.mkdir(parents=True, exist_ok=True)  # an id of a JSON may hold a "/"
+                write_picture(overlay, result.overlay())
     if skipped:
         print(f"skipped {skipped} of {len(paths)} files, which could not be read", file=sys.stderr)
     return 1 if skipped else 0
@@ -130,6 +147,23 @@ def find_images(source: Path, *, exclude: Path | None = None) -> list[Path]:
     if not found:
         raise ValueError(f"source: no image below {source}; looked for {', '.join(IMAGE_SUFFIXES)}")
     return sorted(found)
+
+
+def _listed_images(folder: Path, json_path: Path) -> tuple[list[int | str], list[Path]]:
+    """Ids and files of the images that a COCO JSON lists."""
+    if not folder.is_dir():
+        raise FileNotFoundError(f"source: no folder {folder} with the images of {json_path}")
+    file_names = image_file_names(json_path, load_coco_json(json_path))
+    if not file_names:
+        raise ValueError(f"images_from: {json_path} lists no image")
+    paths = [folder / name for name in file_names.values()]
+    missing = [path for path in paths if not path.is_file()]
+    if missing:
+        named = ", ".join(map(str, missing[:3])) + (", ..." if len(missing) > 3 else "")
+        raise FileNotFoundError(
+            f"source: {len(missing)} of {len(paths)} images of {json_path} are not there: {named}"
+        )
+    return list(file_names), paths
 
 
 def write_picture(path: Path, picture: np.ndarray) -> None:

@@ -40,16 +40,29 @@ def read_image(path: str | Path) -> np.ndarray:
         raise FileNotFoundError(f"path: no image file {path}")
     try:
         with Image.open(path) as file:
-            image = ImageOps.exif_transpose(file)
-            if image.mode == "F":
-                raise ValueError("floating point pixels, wanted 8 or 16 bits")
-            if image.mode.startswith("I"):  # 16 bits of gray, which convert() would clip at 255
-                gray = (np.clip(np.asarray(image), 0, 65535) >> 8).astype(np.uint8)
-                return np.repeat(gray[..., None], 3, axis=2)
-            return np.array(image.convert("RGB"))
+            return upright_rgb(file)
     # All that Pillow raises for a damaged file, SyntaxError and struct.error included.
     except (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError) as error:
         raise ValueError(f"path: cannot read {path} as an image: {error}") from error
+
+
+def upright_rgb(file: Image.Image) -> np.ndarray:
+    """Pixels of an opened picture, as `read_image` reads it.
+
+    Returns:
+        (H, W, 3) uint8, RGB.
+
+    Raises:
+        ValueError: floating point pixels.
+        Exception: what Pillow raises for a damaged file.
+    """
+    image = ImageOps.exif_transpose(file)
+    if image.mode == "F":
+        raise ValueError("floating point pixels, wanted 8 or 16 bits")
+    if image.mode.startswith("I"):  # 16 bits of gray, which convert() would clip at 255
+        gray = (np.clip(np.asarray(image), 0, 65535) >> 8).astype(np.uint8)
+        return np.repeat(gray[..., None], 3, axis=2)
+    return np.array(image.convert("RGB"))
 
 
 class Predictor:
@@ -68,6 +81,7 @@ class Predictor:
             averaged.
         flip: test-time augmentation: average with the predictions of the mirrored image, at every scale.
         class_map: whether results have a `class_map`.
+        keep_predictions: whether results have `predictions`.
 
     Raises:
         ValueError: `size` is not two positive integers, `scales` not positive numbers, or the device does not
@@ -85,6 +99,7 @@ class Predictor:
         scales: Sequence[float] = (1.0,),
         flip: bool = False,
         class_map: bool = False,
+        keep_predictions: bool = False,
     ) -> None:
         if len(scales) == 0 or not all(0 < scale < float("inf") for scale in scales):
             raise ValueError(f"scales must be positive numbers, at least one, got {scales}")
@@ -98,6 +113,7 @@ class Predictor:
         self.scales = tuple(scales)
         self.flip = flip
         self.class_map = class_map
+        self.keep_predictions = keep_predictions
 
     @classmethod
     def from_checkpoint(
@@ -109,6 +125,7 @@ class Predictor:
         scales: Sequence[float] | None = None,
         flip: bool | None = None,
         class_map: bool = False,
+        keep_predictions: bool = False,
     ) -> "Predictor":
         """Load a trained model with its classes and its post-processing.
 
@@ -121,6 +138,7 @@ class Predictor:
             scales: see `Predictor`; by default those of the model's configuration.
             flip: likewise.
             class_map: see `Predictor`.
+            keep_predictions: see `Predictor`.
 
         Raises:
             FileNotFoundError: no such file or bundled model.
@@ -141,6 +159,7 @@ class Predictor:
             scales=inference.scales if scales is None else scales,
             flip=inference.flip if flip is None else flip,
             class_map=class_map,
+            keep_predictions=keep_predictions,
         )
 
     @overload
@@ -207,6 +226,7 @@ class Predictor:
             config=self.config,
             stride=stride,
             class_map=self.class_map,
+            keep_predictions=self.keep_predictions,
             align_corners=align_corners,
         )
         clock.stage("postprocess")

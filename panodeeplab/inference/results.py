@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 
 from panodeeplab.classes import CITYSCAPES, ClassTable
-from panodeeplab.data.coco_panoptic import PanopticWriter
+from panodeeplab.data.coco_writer import PanopticWriter
 from panodeeplab.files import replacing
 from panodeeplab.postprocess import VOID_LABEL, PanopticResult
 

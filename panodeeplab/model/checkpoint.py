@@ -13,6 +13,7 @@ from panodeeplab import config as configuration
 from panodeeplab.classes import ClassTable
 from panodeeplab.config import RunConfig
 from panodeeplab.files import replacing
+from panodeeplab.model.misfit import misfit
 from panodeeplab.model.panoptic_deeplab import PanopticDeepLab
 
 BUNDLED = {"street-tiny": Path(__file__).resolve().parent.parent / "assets" / "street_tiny.safetensors"}
@@ -111,10 +112,9 @@ def load_checkpoint(source: str | Path) -> Checkpoint:
     # The weights are in this file: the backbone's own are not fetched again.
     architecture = config.model.model_copy(update={"backbone_weights": None})
     model = PanopticDeepLab(architecture, num_classes=len(classes))
-    try:
-        model.load_state_dict(state)
-    except RuntimeError as error:
-        raise ValueError(f"checkpoint: the weights of {path} do not fit its configuration: {error}") from None
+    if problem := misfit(model.state_dict(), state):
+        raise ValueError(f"checkpoint: the weights of {path} do not fit its configuration; {problem}")
+    model.load_state_dict(state)
     return Checkpoint(
         model=model.eval().to(memory_format=torch.channels_last),
         config=config,

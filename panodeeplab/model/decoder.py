@@ -67,16 +67,30 @@ class ImagePooling(nn.Module):
             nn.ReLU(inplace=True),
         )
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, in_channels, h, w) → (N, out_channels, h, w)."""
+    def forward(self, x: Tensor, zoom: tuple[float, float] = (1.0, 1.0)) -> Tensor:
+        """(N, in_channels, h, w) → (N, out_channels, h, w); the window grows with `zoom`."""
         size = x.shape[-2:]
         if self.window is None:
             return self.conv(F.adaptive_avg_pool2d(x, 1)).expand(-1, -1, *size)
-        window = tuple(min(length, limit) for length, limit in zip(self.window, size, strict=True))
+        window = zoomed_window(self.window, zoom, less=int(self.align_corners))
+        window = tuple(min(length, limit) for length, limit in zip(window, size, strict=True))
         # One axis after the other: a window of 32 x 64 cells takes 96 additions then, not 2048.
         pooled = F.avg_pool2d(F.avg_pool2d(x, (window[0], 1), stride=1), (1, window[1]), stride=1)
         pooled = self.conv(pooled)
         return F.interpolate(pooled, size=size, mode="bilinear", align_corners=self.align_corners)
+
+
+def zoomed_window(window: tuple[int, int], zoom: tuple[float, float], *, less: int = 0) -> tuple[int, int]:
+    """Cells of a pooling window of (H, W) cells in images that are enlarged; at least one.
+
+    Args:
+        window: at the usual size of images.
+        zoom: of height and width.
+        less: 1 where corners are aligned: between n cells there are n - 1 steps, which grow.
+    """
+    return tuple(
+        max(1, round((cells - less) * factor) + less) for cells, factor in zip(window, zoom, strict=True)
+    )
 
 
 class ASPP(nn.Module):
@@ -102,9 +116,9 @@ class ASPP(nn.Module):
             ConvBNReLU(5 * out_channels, out_channels, 1), nn.Dropout(config.aspp_dropout)
         )
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, zoom: tuple[float, float] = (1.0, 1.0)) -> Tensor:
         """(N, in_channels, h, w) → (N, out_channels, h, w)."""
-        return self.project(torch.cat([*(conv(x) for conv in self.convs), self.pool(x)], dim=1))
+        return self.project(torch.cat([*(conv(x) for conv in self.convs), self.pool(x, zoom)], dim=1))
 
 
 class Decoder(nn.Module):
@@ -127,9 +141,9 @@ class Decoder(nn.Module):
             self.fuse.append(fuse_conv(width + skip_width, branch.channels, separable=config.separable))
             width = branch.channels
 
-    def forward(self, features: dict[int, Tensor]) -> Tensor:
+    def forward(self, features: dict[int, Tensor], zoom: tuple[float, float] = (1.0, 1.0)) -> Tensor:
         """Features by stride → (N, channels, h, w) of stride 4."""
-        x = self.aspp(features[32])
+        x = self.aspp(features[32], zoom)
         for stride, skip, fuse in zip(self.strides, self.skips, self.fuse, strict=True):
             detail = skip(features[stride])
             x = F.interpolate(x, size=detail.shape[-2:], mode="bilinear", align_corners=self.align_corners)

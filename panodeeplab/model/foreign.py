@@ -20,6 +20,7 @@ from panodeeplab.config import ModelConfig, RunConfig
 from panodeeplab.model import foreign_keys
 from panodeeplab.model.backbones import IMAGENET_MEAN, IMAGENET_STD
 from panodeeplab.model.checkpoint import Checkpoint
+from panodeeplab.model.misfit import misfit
 from panodeeplab.model.panoptic_deeplab import PanopticDeepLab
 from panodeeplab.model.pickled import load_arrays
 
@@ -57,7 +58,7 @@ def import_checkpoint(
     Raises:
         FileNotFoundError: no such file.
         ValueError: `source` is no such checkpoint (a TensorFlow checkpoint of DeepLab2, for one), weights are
-            missing or left over (they are listed), or an argument does not fit the model.
+            missing or left over (the first are named), or an argument does not fit the model.
         ModuleNotFoundError: the model needs timm, which is not installed.
     """
     state = _weights(source)
@@ -173,8 +174,8 @@ def _classes(count: int, given: ClassTable | None) -> ClassTable:
     tables = {len(table): table for table in (CITYSCAPES, COCO)}
     if count not in tables:
         raise ValueError(
-            f"classes must be given to import_checkpoint for a checkpoint of {count} classes: "
-            f"Cityscapes has {len(CITYSCAPES)}, COCO {len(COCO)}"
+            f"classes must be given for a checkpoint of {count} classes, as a class table in YAML "
+            f"(panodeeplab import-checkpoint --classes): Cityscapes has {len(CITYSCAPES)}, COCO {len(COCO)}"
         )
     return tables[count]
 
@@ -218,26 +219,33 @@ def _load(model: PanopticDeepLab, state: dict[str, Tensor]) -> None:
     # Old files do not count batches; nothing that a model says depends on the count.
     counts = (key for key in own if key.endswith(".num_batches_tracked"))
     state = {key: torch.zeros((), dtype=torch.int64) for key in counts} | state
-    problems = [
-        *(f"{key} is missing" for key in own if key not in state),
-        *(f"{key} is left over" for key in state if key not in own),
-        *(
-            f"{key} is {tuple(state[key].shape)}, wanted {tuple(value.shape)}"
-            for key, value in own.items()
-            if key in state and state[key].shape != value.shape
-        ),
-    ]
-    if problems:
-        raise ValueError(f"source does not fit the model that it looks like: {'; '.join(problems)}")
+    if problem := misfit(own, state):
+        raise ValueError(f"source does not fit the model that it looks like; {problem}")
     # Copies: the tensors of a mapping stay their owner's.
     model.load_state_dict({k: state[k].to(v.dtype, copy=True) for k, v in own.items()}, assign=True)
+
+
+def _data(classes: ClassTable) -> dict[str, Any] | None:
+    """The data section of configs/ for a known data set."""
+    if classes == CITYSCAPES:
+        return {"dataset": "cityscapes", "root": "data/cityscapes"}
+    if classes != COCO:
+        return None
+    splits = {
+        split: {
+            "images": f"data/coco/{split}2017",
+            "annotations": f"data/coco/annotations/panoptic_{split}2017.json",
+        }
+        for split in ("train", "val")
+    }
+    return {"dataset": "coco_panoptic", **splits}
 
 
 def _run_config(model: ModelConfig, implementation: Implementation, classes: ClassTable) -> RunConfig:
     """A run that would train this model: the published recipe, as far as it is known."""
     coco = classes == COCO
     tree: dict[str, Any] = {
-        "data": {"dataset": "cityscapes", "root": "data/cityscapes"} if classes == CITYSCAPES else None,
+        "data": _data(classes),
         "model": model.model_dump(mode="json"),
         "postprocess": {"nms_kernel": 41, "stuff_area": 4096} if coco else {},
         "inference": {"input_size": (640, 640) if coco else None},

@@ -10,6 +10,8 @@ from typing import Literal
 
 from torch import Tensor
 
+from panodeeplab.model.misfit import some_of
+
 # (beginning of the foreign name, beginning of ours). The first that matches is taken.
 _Rules = tuple[tuple[str, str | Callable[[re.Match], str]], ...]
 
@@ -94,7 +96,7 @@ def translate(state: dict[str, Tensor]) -> tuple[Literal["detectron2", "bowenc02
         else:
             named[name] = value
     if unknown:
-        raise ValueError(f"source: no place in a {implementation} model for {', '.join(unknown)}")
+        raise ValueError(f"source: no place in a {implementation} model for {some_of(unknown)}")
     return implementation, named
 
 

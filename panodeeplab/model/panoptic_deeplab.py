@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from panodeeplab.config import ModelConfig
 from panodeeplab.model.backbones import build_backbone
-from panodeeplab.model.decoder import Decoder
+from panodeeplab.model.decoder import Decoder, zoomed_window
 from panodeeplab.model.heads import Head
 
 STRIDE = 4  # pixels in a grid cell of the predictions
@@ -44,6 +44,8 @@ class PanopticDeepLab(nn.Module):
         align_corners: how the predictions are to be upsampled to the image, see
             `panodeeplab.ops.panoptic_segmentation`.
 
+        pooling_window: (H, W) in pixels, as configured.
+
     Raises:
         ValueError: settings that do not go together, or backbone weights that do not fit.
         FileNotFoundError: `config.backbone_weights` names no file.
@@ -57,6 +59,8 @@ class PanopticDeepLab(nn.Module):
         if num_classes < 1:
             raise ValueError(f"num_classes must be at least 1, got {num_classes}")
         self.align_corners = config.align_corners
+        self.pooling_window = config.pooling_window
+        self.output_stride = config.output_stride
         self.padding = (config.output_stride, config.output_stride)
         if config.pooling_window is not None and not config.align_corners:
             if any(length % config.output_stride for length in config.pooling_window):
@@ -85,6 +89,13 @@ class PanopticDeepLab(nn.Module):
                 if config.batch_norm_momentum is not None:
                     module.momentum = config.batch_norm_momentum
 
+    def _padding(self, zoom: tuple[float, float]) -> tuple[int, int]:
+        """What height and width are padded to multiples of, in pixels."""
+        if self.pooling_window is None or self.align_corners:
+            return self.padding
+        cells = tuple(pixels // self.output_stride for pixels in self.pooling_window)
+        return tuple(cells * self.output_stride for cells in zoomed_window(cells, zoom))
+
     def _initialize(self) -> None:
         branches = [self.semantic_decoder, self.instance_decoder]
         heads = [self.semantic_head, self.center_head, self.offset_head]
@@ -96,11 +107,14 @@ class PanopticDeepLab(nn.Module):
         for head in heads:
             nn.init.normal_(head[-1].weight, std=0.001)
 
-    def forward(self, images: Tensor) -> Predictions:
+    def forward(self, images: Tensor, zoom: tuple[float, float] = (1.0, 1.0)) -> Predictions:
         """Predictions for a batch.
 
         Args:
             images: (N, 3, H, W), RGB, 0-255, uint8 or floating point, any H and W from 1.
+            zoom: how much larger, in height and width, the images are than the network is meant to see them:
+                a pooling window grows as much, so that it sees the same part of the scene, as DeepLab2
+                has it. Without a window it does nothing.
 
         Returns:
             Maps of h = ceil(H / 4) and w = ceil(W / 4); with `align_corners` of h = ceil((H - 1) / 4) + 1 and
@@ -116,10 +130,11 @@ class PanopticDeepLab(nn.Module):
         height, width = (length - extra for length in images.shape[-2:])
         x = (images.to(self.pixel_mean.dtype) - self.pixel_mean) / self.pixel_std
         # Zeros are the mean color here.
-        x = F.pad(x, (0, -width % self.padding[1], 0, -height % self.padding[0]))
+        padding = self._padding(zoom)
+        x = F.pad(x, (0, -width % padding[1], 0, -height % padding[0]))
         features = self.backbone(x.contiguous(memory_format=torch.channels_last))
-        semantic = self.semantic_head(self.semantic_decoder(features))
-        instance = self.instance_decoder(features)
+        semantic = self.semantic_head(self.semantic_decoder(features, zoom))
+        instance = self.instance_decoder(features, zoom)
         predictions = (semantic, self.center_head(instance), self.offset_head(instance))
         h, w = -(-height // STRIDE) + extra, -(-width // STRIDE) + extra
         return Predictions(*(x[..., :h, :w] for x in predictions))

@@ -15,7 +15,14 @@ from torch import Tensor
 
 from panodeeplab.ops._library import backend
 
-__all__ = ["CenterSource", "PanopticOutput", "backend", "pair_counts", "panoptic_segmentation"]
+__all__ = [
+    "CenterSource",
+    "PanopticOutput",
+    "backend",
+    "pair_counts",
+    "panoptic_overlay",
+    "panoptic_segmentation",
+]
 
 CenterSource = Literal["heatmap", "votes", "both"]
 
@@ -25,6 +32,7 @@ _MAX_SIDE = 2**24  # beyond it, float32 no longer holds every pixel coordinate
 _MAX_STRIDE = 1024
 _MAX_NMS_KERNEL = 255
 _MAX_CLASSES = 2**14
+_MAX_THICKNESS = 64
 
 
 class PanopticOutput(NamedTuple):
@@ -254,31 +262,87 @@ def panoptic_segmentation(
     )
 
 
-def pair_counts(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+def pair_counts(first: Tensor, second: Tensor, *, threads: int | None = None) -> tuple[Tensor, Tensor]:
     """Count how many pixels have each pair of values in two maps: the confusion counts of panoptic quality.
 
     Only pairs that occur are listed, in ascending order of (first, second).
 
     Args:
-        first: (H,W) int32.
-        second: (H,W) int32.
+        first: (H,W) int32, or (H,W,3) uint8: the RGB picture of a COCO panoptic file, whose values are
+            R + 256 G + 65536 B.
+        second: of the same shape and dtype.
+        threads: that count, on the CPU; torch.get_num_threads() if None. 1 is right where the callers are
+            threads themselves.
 
     Returns:
         pairs: (M,2) int32, the distinct (first, second).
         counts: (M,) int64, pixels of each.
 
     Raises:
-        ValueError: a map is not a two-dimensional int32 tensor, or shape or device of the two differ.
+        ValueError: a map is neither of the two kinds, shape, dtype or device of the two differ, or `threads`
+            is less than 1.
     """
     for name, x in (("first", first), ("second", second)):
         if not isinstance(x, Tensor):
             raise ValueError(f"{name} is a {type(x).__name__}, wanted a tensor (H,W)")
-        if x.dtype != torch.int32 or x.dim() != 2:
-            raise ValueError(f"{name} is {x.dtype} of shape {tuple(x.shape)}, wanted int32 (H,W)")
+        rgb = x.dtype == torch.uint8 and x.dim() == 3 and x.shape[2] == 3
+        if not rgb and not (x.dtype == torch.int32 and x.dim() == 2):
+            raise ValueError(
+                f"{name} is {x.dtype} of shape {tuple(x.shape)}, wanted int32 (H,W) or uint8 (H,W,3)"
+            )
     if first.shape != second.shape:
         raise ValueError(
             f"second has shape {tuple(second.shape)}, wanted that of first, {tuple(first.shape)}"
         )
     if first.device != second.device:
         raise ValueError(f"second is on {second.device}, wanted the device of first, {first.device}")
-    return torch.ops.panodeeplab.pair_counts(first, second)
+    if threads is not None and threads < 1:
+        raise ValueError(f"threads must be at least 1, got {threads}")
+    return torch.ops.panodeeplab.pair_counts(first, second, threads or 0)
+
+
+def panoptic_overlay(
+    image: Tensor, panoptic: Tensor, colors: Tensor, *, opacity: int, thickness: int, brightness: int
+) -> Tensor:
+    """Lay the colors of a panoptic map over its image and outline its things.
+
+    A channel is `(image * (256 - opacity) + color * opacity + 128) >> 8`. An outline lies where a pixel and
+    the one above or to the left of it differ, all ids that are not outlined being alike, widened to
+    `thickness`; there each channel is at least `brightness`.
+
+    Args:
+        image: (H,W,3) uint8.
+        panoptic: (H,W) int32 ids.
+        colors: (M,4) uint8: the color of each id from 0 on, and 1 if it is outlined. Other ids are black and
+            not outlined.
+        opacity: weight of the colors in 256ths, 0 to 256.
+        thickness: of outlines in pixels, 0 (none) to 64.
+        brightness: 0 to 255.
+
+    Returns:
+        (H,W,3) uint8, a new tensor.
+
+    Raises:
+        ValueError: an argument does not have the shape, type or range above, or the devices differ.
+    """
+    for name, x, wanted, dtype in (
+        ("image", image, (None, None, 3), torch.uint8),
+        ("panoptic", panoptic, (None, None), torch.int32),
+        ("colors", colors, (None, 4), torch.uint8),
+    ):
+        text = f"{dtype} ({','.join('*' if n is None else str(n) for n in wanted)})"
+        if not isinstance(x, Tensor):
+            raise ValueError(f"{name} is a {type(x).__name__}, wanted a tensor, {text}")
+        fits = x.dim() == len(wanted) and all(n in (None, m) for n, m in zip(wanted, x.shape, strict=True))
+        if x.dtype != dtype or not fits:
+            raise ValueError(f"{name} is {x.dtype} of shape {tuple(x.shape)}, wanted {text}")
+        if x.device != image.device:
+            raise ValueError(f"{name} is on {x.device}, wanted the device of image, {image.device}")
+    if panoptic.shape != image.shape[:2]:
+        raise ValueError(
+            f"panoptic has shape {tuple(panoptic.shape)}, wanted that of image, {tuple(image.shape[:2])}"
+        )
+    _check_int("opacity", opacity, 0, 256)
+    _check_int("thickness", thickness, 0, _MAX_THICKNESS)
+    _check_int("brightness", brightness, 0, 255)
+    return torch.ops.panodeeplab.panoptic_overlay(image, panoptic, colors, opacity, thickness, brightness)

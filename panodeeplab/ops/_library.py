@@ -15,7 +15,7 @@ from torch import Tensor
 from panodeeplab.ops import _cuda, reference, reference_targets
 from panodeeplab.ops._modules import load_module
 
-ABI_VERSION = 4  # PDL_ABI_VERSION of ext/panoptic.h
+ABI_VERSION = 6  # PDL_ABI_VERSION of ext/panoptic.h
 
 # PDL_FLOAT32, PDL_FLOAT16 and PDL_BFLOAT16 of ext/panoptic.h.
 _TYPES = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2}
@@ -30,13 +30,17 @@ _LIBRARY.define(
     "Tensor segment_ids, Tensor segment_areas, Tensor segment_boxes, Tensor segment_centers, "
     "Tensor segment_probabilities, Tensor num_segments)"
 )
-_LIBRARY.define("pair_counts(Tensor first, Tensor second) -> (Tensor pairs, Tensor counts)")
+_LIBRARY.define("pair_counts(Tensor first, Tensor second, int threads) -> (Tensor pairs, Tensor counts)")
 _LIBRARY.define(
     "panoptic_targets(Tensor panoptic, Tensor segments, Tensor gaussian, int ignore_label, "
     "bool ignore_stuff_in_offset, int small_instance_area, float small_instance_weight, "
     "bool ignore_crowd_in_semantic, bool crowd_as_instance) -> "
     "(Tensor sem_seg, Tensor center, Tensor offset, Tensor sem_seg_weights, Tensor center_weights, "
     "Tensor offset_weights, Tensor centers, Tensor is_instance)"
+)
+_LIBRARY.define(
+    "panoptic_overlay(Tensor image, Tensor panoptic, Tensor colors, int opacity, int thickness, "
+    "int brightness) -> Tensor"
 )
 
 
@@ -85,9 +89,17 @@ def _(
 
 
 @torch.library.register_fake("panodeeplab::pair_counts", lib=_LIBRARY)
-def _(first, second):
+def _(first, second, threads):
     pairs = torch.library.get_ctx().new_dynamic_size()
-    return first.new_empty((pairs, 2)), first.new_empty((pairs,), dtype=torch.int64)
+    return tuple(
+        first.new_empty(shape, dtype=dtype)
+        for shape, dtype in (((pairs, 2), torch.int32), ((pairs,), torch.int64))
+    )
+
+
+@torch.library.register_fake("panodeeplab::panoptic_overlay", lib=_LIBRARY)
+def _(image, panoptic, colors, opacity, thickness, brightness):
+    return torch.empty_like(image, memory_format=torch.contiguous_format)
 
 
 def _empty_targets(panoptic: Tensor, segments: Tensor) -> tuple[Tensor, ...]:
@@ -227,9 +239,10 @@ def _panoptic_segmentation_cuda(
     return result
 
 
-def _pair_counts_cpu(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+def _pair_counts_cpu(first: Tensor, second: Tensor, threads: int) -> tuple[Tensor, Tensor]:
     first, second = first.contiguous(), second.contiguous()
-    pixels = first.numel()
+    id_bytes = 4 if first.dtype == torch.int32 else 3
+    pixels = first.shape[0] * first.shape[1]
     # Room that is never written costs next to nothing; too little costs a second count.
     capacity = min(pixels, 1 << 21)
     while pixels > 0:
@@ -238,8 +251,9 @@ def _pair_counts_cpu(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
         found = _COMPILED.pair_counts(
             first.data_ptr(),
             second.data_ptr(),
+            id_bytes,
             pixels,
-            torch.get_num_threads(),
+            threads or torch.get_num_threads(),
             capacity,
             pairs.data_ptr(),
             counts.data_ptr(),
@@ -276,12 +290,36 @@ def _panoptic_targets_cpu(
     return result
 
 
+def _panoptic_overlay_cpu(
+    image: Tensor, panoptic: Tensor, colors: Tensor, opacity: int, thickness: int, brightness: int
+) -> Tensor:
+    picture = torch.empty_like(image, memory_format=torch.contiguous_format)
+    if panoptic.numel() == 0 or colors.numel() == 0:
+        # Without memory there is no address to hand over.
+        return reference.panoptic_overlay(image, panoptic, colors, opacity, thickness, brightness)
+    image, panoptic, colors = image.contiguous(), panoptic.contiguous(), colors.contiguous()
+    _COMPILED.panoptic_overlay(
+        image.data_ptr(),
+        panoptic.data_ptr(),
+        tuple(panoptic.shape),
+        colors.data_ptr(),
+        len(colors),
+        opacity,
+        thickness,
+        brightness,
+        torch.get_num_threads(),
+        picture.data_ptr(),
+    )
+    return picture
+
+
 for _key in ("CPU", "CUDA", "XPU", "MPS"):
     _on_cpu = _key == "CPU" and _COMPILED is not None
     _segment = _panoptic_segmentation_cpu if _on_cpu else reference.panoptic_segmentation
     if _key == "CUDA" and not _REFERENCE_WANTED:
         _segment = _panoptic_segmentation_cuda
     _LIBRARY.impl("panoptic_segmentation", _segment, _key)
+    _LIBRARY.impl("panoptic_overlay", _panoptic_overlay_cpu if _on_cpu else reference.panoptic_overlay, _key)
     _LIBRARY.impl("pair_counts", _pair_counts_cpu if _on_cpu else reference.pair_counts, _key)
     _LIBRARY.impl(
         "panoptic_targets",

@@ -313,9 +313,38 @@ def panoptic_segmentation(
     )
 
 
-def pair_counts(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
-    """`panodeeplab.ops.pair_counts` after its checks."""
-    keys = (first.long() << 32) + (second.long() + 2**31)
+def pair_counts(first: Tensor, second: Tensor, threads: int = 0) -> tuple[Tensor, Tensor]:
+    """`panodeeplab.ops.pair_counts` after its checks; the number of threads is torch's own."""
+    first, second = (_ids_of_rgb(x) if x.dtype == torch.uint8 else x.long() for x in (first, second))
+    keys = (first << 32) + (second + 2**31)
     keys, counts = keys.flatten().unique(return_counts=True)
     pairs = torch.stack((keys >> 32, (keys & 0xFFFFFFFF) - 2**31), dim=1)
     return pairs.int(), counts
+
+
+def _ids_of_rgb(rgb: Tensor) -> Tensor:
+    red, green, blue = rgb.long().unbind(-1)
+    return red + 256 * green + 65536 * blue
+
+
+def panoptic_overlay(
+    image: Tensor, panoptic: Tensor, colors: Tensor, opacity: int, thickness: int, brightness: int
+) -> Tensor:
+    """`panodeeplab.ops.panoptic_overlay` after its checks."""
+    height, width = panoptic.shape
+    known = (panoptic >= 0) & (panoptic < len(colors))
+    table = torch.cat((colors, colors.new_zeros(1, 4)))
+    rows = table[torch.where(known, panoptic, len(colors)).long()].int()
+    picture = (image.int() * (256 - opacity) + rows[..., :3] * opacity + 128) >> 8
+    identity = torch.where(rows[..., 3] != 0, panoptic, -1)
+    changes = torch.zeros_like(known)
+    changes[:, 1:] |= identity[:, 1:] != identity[:, :-1]
+    changes[1:] |= identity[1:] != identity[:-1]
+    before, after = thickness // 2, max(thickness - 1, 0) - thickness // 2
+    # A change at (y, x) is an edge from `after` before it to `before` behind it.
+    padded = F.pad(changes, (before, after, before, after))
+    edges = torch.zeros_like(known)
+    for dy in range(thickness):
+        for dx in range(thickness):
+            edges |= padded[dy : dy + height, dx : dx + width]
+    return torch.where(edges[..., None], picture.clamp(min=brightness), picture).to(torch.uint8)

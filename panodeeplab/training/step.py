@@ -116,7 +116,7 @@ class TrainingStep:
             with record_function("communication"):
                 whole = whole_batch([targets for _, targets in parts], total)
         loss = self.config.loss
-        if len(parts) > 1 and loss.semantic_top_k < 1 and loss.semantic_top_k_of == "batch":
+        if len(parts) > 1 and loss.semantic_top_k < 1 and loss.normalization == "batch":
             whole = whole._replace(hardest=self._hard_pixels(parts, whole))
 
         self.optimizer.zero_grad()

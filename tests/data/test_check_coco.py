@@ -150,7 +150,7 @@ def test_wrong_folders(annotations, tmp_path):
         check_coco_panoptic(tmp_path / "nowhere", annotations)
     with pytest.raises(ValueError, match=r"pngs: no folder .*nowhere"):
         check_coco_panoptic(tmp_path / "images", annotations, tmp_path / "nowhere")
-    with pytest.raises(FileNotFoundError, match="no panoptic JSON"):
+    with pytest.raises(FileNotFoundError, match="no COCO JSON"):
         check_coco_panoptic(tmp_path / "images", tmp_path / "absent.json")
 
 

@@ -9,7 +9,8 @@ import pytest
 
 from panodeeplab.classes import COCO
 from panodeeplab.data.coco_dataset import CocoPanopticDataset
-from panodeeplab.data.coco_panoptic import PanopticWriter, classes_of_categories
+from panodeeplab.data.coco_panoptic import classes_of_categories
+from panodeeplab.data.coco_writer import PanopticWriter
 
 # Ids with gaps and out of order.
 CATEGORIES = [

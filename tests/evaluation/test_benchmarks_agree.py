@@ -14,7 +14,7 @@ import pytest
 
 from panodeeplab.classes import CITYSCAPES
 from panodeeplab.evaluation import InstanceAP, PanopticQuality, SemanticIoU, score
-from panodeeplab.evaluation.semantic import CITYSCAPES_INSTANCE_SIZES
+from panodeeplab.evaluation.semantic import CITYSCAPES_CATEGORIES, CITYSCAPES_INSTANCE_SIZES
 from panodeeplab.inference.results import CityscapesWriter
 
 NAMES = dict(zip(map(str, range(19)), CITYSCAPES.names, strict=True))
@@ -68,7 +68,7 @@ def test_miou_and_iiou_equal_the_pixel_level_evaluator(pairs, written, lend_in1d
     truth = [str(p) for p in sorted(pairs.root.glob("gtFine/val/*/*_labelIds.png"))]
     theirs = evaluator.evaluateImgLists([evaluator.getPrediction(args, t) for t in truth], truth, args)
 
-    iou = SemanticIoU(CITYSCAPES, instance_sizes=CITYSCAPES_INSTANCE_SIZES)
+    iou = SemanticIoU(CITYSCAPES, instance_sizes=CITYSCAPES_INSTANCE_SIZES, categories=CITYSCAPES_CATEGORIES)
     for sample, result in pairs.pairs:
         iou.update_segments(result.class_map, sample.panoptic, sample.segments_info)
     ours = iou.result()
@@ -81,6 +81,18 @@ def test_miou_and_iiou_equal_the_pixel_level_evaluator(pairs, written, lend_in1d
     )
     things = [CITYSCAPES.names[i] for i in CITYSCAPES.thing_ids]
     assert_all_close(ours["iiou_per_class"], {k: theirs["classInstScores"][k] for k in things})
+    assert 0.1 < ours["category_miou"] < 0.98
+    assert ours["category_miou"] > ours["miou"]
+    assert ours["category_miou"] == pytest.approx(theirs["averageScoreCategories"], abs=1e-9)
+    assert ours["category_iiou"] == pytest.approx(theirs["averageScoreInstCategories"], abs=1e-9)
+    for key, name, keys in (
+        ("per_category", "categoryScores", set(CITYSCAPES_CATEGORIES)),
+        ("iiou_per_category", "categoryInstScores", {"human", "vehicle"}),
+    ):
+        assert set(ours[key]) == keys
+        for category, value in ours[key].items():
+            other = theirs[name][category]
+            assert np.isnan(other) if value is None else value == pytest.approx(other, abs=1e-9)
 
 
 def test_ap_equals_the_instance_level_evaluator(pairs, written, lend_in1d, tmp_path, monkeypatch):

@@ -14,7 +14,7 @@ from panodeeplab.data.sample import Sample
 from panodeeplab.evaluation import InstanceAP, PanopticQuality, SemanticIoU
 from panodeeplab.evaluation.coco_ap import CocoMaskAP
 from panodeeplab.evaluation.evaluate import evaluate
-from panodeeplab.evaluation.semantic import CITYSCAPES_INSTANCE_SIZES
+from panodeeplab.evaluation.semantic import CITYSCAPES_CATEGORIES, CITYSCAPES_INSTANCE_SIZES
 from panodeeplab.evaluation.tables import format_evaluation
 from panodeeplab.postprocess import PanopticResult
 
@@ -44,7 +44,9 @@ def run(scored, **options):
 @pytest.mark.parametrize("workers", [0, 2])
 def test_scores_are_those_of_each_metric_and_no_worker_stays(generated, workers):
     quality, ap = PanopticQuality(CITYSCAPES), InstanceAP(CITYSCAPES)
-    semantic = SemanticIoU(CITYSCAPES, instance_sizes=CITYSCAPES_INSTANCE_SIZES)
+    semantic = SemanticIoU(
+        CITYSCAPES, instance_sizes=CITYSCAPES_INSTANCE_SIZES, categories=CITYSCAPES_CATEGORIES
+    )
     for sample, result in generated.pairs:
         truth = (sample.panoptic, sample.segments_info)
         quality.update(result.panoptic, *truth)
@@ -197,7 +199,7 @@ def rows_of(text):
 def test_tables_show_every_class_in_percent(generated):
     result = run(generated, ap="cityscapes")
     text = format_evaluation(result, CITYSCAPES)
-    quality, more = rows_of(text)
+    quality, more, categories = rows_of(text)
     assert text.split("\n\n")[1].splitlines()[0].split() == ["IoU", "iIoU", "AP", "AP50"]
     semantic, instances = result["semantic"], result["instances"]
     means = (semantic["miou"], semantic["iiou"], instances["ap"], instances["ap50"])
@@ -210,6 +212,10 @@ def test_tables_show_every_class_in_percent(generated):
     assert more["person"][2] == f"{100 * instances['per_class']['11']['ap']:.1f}"
     assert more["road"][1:] == ["-", "-", "-"]
     assert "road" in quality
+    assert categories["categories"] == ["IoU", "iIoU"]
+    assert categories["mean"] == [f"{100 * semantic[f'category_{key}']:.1f}" for key in ("miou", "iiou")]
+    assert categories["flat"] == [f"{100 * semantic['per_category']['flat']:.1f}", "-"]
+    assert categories["human"][1] == f"{100 * semantic['iiou_per_category']['human']:.1f}"
 
 
 def test_tables_of_coco_have_ap_by_size(generated):

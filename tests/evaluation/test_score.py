@@ -6,12 +6,8 @@ import numpy as np
 import pytest
 
 from panodeeplab.classes import ClassTable
-from panodeeplab.data.coco_panoptic import (
-    PanopticWriter,
-    load_panoptic_json,
-    read_panoptic_png,
-    write_panoptic_png,
-)
+from panodeeplab.data.coco_panoptic import load_panoptic_json, read_panoptic_png
+from panodeeplab.data.coco_writer import PanopticWriter, write_panoptic_png
 from panodeeplab.evaluation import PanopticQuality, format_table, score
 
 CLASSES = ClassTable(

@@ -101,3 +101,21 @@ def test_classes_of_a_ground_truth_keep_crowd_regions():
 def test_bad_input_is_refused(prediction, target, message):
     with pytest.raises(ValueError, match=message):
         SemanticIoU(THREE).update(prediction, target)
+
+
+@pytest.mark.parametrize("members", [(), (0, 19), (-1,)])
+def test_categories_hold_classes_of_the_table(members):
+    with pytest.raises(ValueError, match=r"categories: 'ground' must hold classes of 0\.\.18, got"):
+        SemanticIoU(CITYSCAPES, categories={"ground": members})
+
+
+def test_classes_of_a_category_are_not_told_apart():
+    iou = SemanticIoU(CITYSCAPES, categories={"flat": (0, 1), "sky": (10,)})
+    target = np.array([[0, 1, 10, 10]])
+    iou.update(np.array([[1, 0, 10, 0]]), target)
+    result = iou.result()
+    assert result["per_class"]["0"] == result["per_class"]["1"] == 0
+    assert result["per_category"] == {"flat": pytest.approx(2 / 3), "sky": 0.5}
+    assert result["category_miou"] == pytest.approx(7 / 12)
+    with pytest.raises(ValueError, match="other must have categories"):
+        iou.merge(SemanticIoU(CITYSCAPES))

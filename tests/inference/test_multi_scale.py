@@ -228,3 +228,22 @@ def test_wrong_scales_are_refused(scales):
 def test_no_view_is_refused():
     with pytest.raises(ValueError, match="at least one view"):
         average_views(steady([0.0]), [], (4, 4))
+
+
+class Windowed(torch.nn.Module):
+    pooling_window = (8, 8)
+
+    def __init__(self):
+        super().__init__()
+        self.zooms = []
+
+    def forward(self, images, zoom=(1.0, 1.0)):
+        self.zooms.append(zoom)
+        return steady([0.0])(images)
+
+
+def test_a_pooling_window_is_told_the_zoom():
+    model = Windowed()
+    views = [(torch.zeros(1, 3, *size), False) for size in ((8, 16), (4, 8), (12, 24))]
+    average_views(model, views, (8, 16))
+    assert model.zooms == [(1.0, 1.0), (0.5, 0.5), (1.5, 1.5)]

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from panodeeplab.classes import CITYSCAPES, ClassTable
+from panodeeplab.cli import main
 from panodeeplab.data.coco_panoptic import load_panoptic_json, read_panoptic_png
 from panodeeplab.inference.predict import find_images, predict_files, write_picture
 from panodeeplab.inference.results import CityscapesWriter
@@ -191,3 +192,70 @@ def test_picture_is_written_in_rgb_and_whole(tmp_path, suffix):
     blue, green, red = cv2.imread(str(tmp_path / f"red{suffix}"))[8, 8].astype(int)
     assert (max(blue, green), red) == (pytest.approx(0, abs=4), pytest.approx(200, abs=4))
     assert [path.name for path in tmp_path.iterdir()] == [f"red{suffix}"]
+
+
+def test_images_of_a_coco_json_keep_its_ids(folder, checkpoint, tmp_path):
+    images = [{"id": 12, "file_name": "left/b.png"}, {"id": 7, "file_name": "a.png"}]
+    (tmp_path / "list.json").write_text(json.dumps({"images": images}))
+    output = tmp_path / "output"
+    options = {"checkpoint": checkpoint, "images_from": tmp_path / "list.json"}
+    assert predict_files(folder, output, **options) == 0
+    content = json.loads((output / "panoptic.json").read_text())
+    assert [annotation["image_id"] for annotation in content["annotations"]] == [12, 7]
+    assert [(image["id"], image["file_name"]) for image in content["images"]] == [
+        (12, "left/b.png"),
+        (7, "a.png"),
+    ]
+    assert {path.name for path in (output / "panoptic").iterdir()} == {"12.png", "7.png"}
+    assert {path.name for path in (output / "overlay").iterdir()} == {"12.jpg", "7.jpg"}
+
+
+@pytest.mark.parametrize(
+    ("content", "error", "message"),
+    [
+        ({"images": []}, ValueError, r"images_from: .*list\.json lists no image"),
+        ({"annotations": []}, ValueError, r"list\.json has no 'images'"),
+        (
+            {"images": [{"id": 1, "file_name": "gone.jpg"}]},
+            FileNotFoundError,
+            "1 of 1 images of .*gone",
+        ),
+        (None, FileNotFoundError, r"no COCO JSON at .*list\.json"),
+    ],
+)
+def test_lists_of_images_that_cannot_be_followed_are_named(folder, tmp_path, content, error, message):
+    if content is not None:
+        (tmp_path / "list.json").write_text(json.dumps(content))
+    with pytest.raises(error, match=message):
+        predict_files(folder, tmp_path / "output", images_from=tmp_path / "list.json")
+    assert not (tmp_path / "output").exists()
+
+
+def test_a_list_of_images_goes_with_a_folder_and_with_cocos_format(folder, tmp_path):
+    (tmp_path / "list.json").write_text(json.dumps({"images": [{"id": 1, "file_name": "a.png"}]}))
+    with pytest.raises(FileNotFoundError, match=r"source: no folder .*a\.png with the images of"):
+        predict_files(folder / "a.png", tmp_path / "output", images_from=tmp_path / "list.json")
+    with pytest.raises(ValueError, match="images_from goes with COCO's format"):
+        predict_files(folder, tmp_path / "output", images_from=tmp_path / "list.json", format="cityscapes")
+
+
+def test_results_of_real_coco_images_pair_with_the_ground_truth(shared, coco_checkpoint, tmp_path, capsys):
+    """The two commands of docs/evaluation.md."""
+    truth = shared / "data/coco_panoptic/annotations/panoptic.json"
+    predict = ["predict", str(shared / "data/coco_panoptic/images"), "--checkpoint", str(coco_checkpoint)]
+    assert main([*predict, "--output", str(tmp_path / "stems")]) == 0
+    assert main([*predict, "--output", str(tmp_path / "ids"), "--images-from", str(truth)]) == 0
+    capsys.readouterr()
+    score = ["score", "--gt", str(truth), "--pred"]
+    assert main([*score, str(tmp_path / "ids/panoptic.json"), "--json"]) == 0
+    counts = json.loads(capsys.readouterr().out)["counts"].values()
+    true_segments = sum(
+        not segment["iscrowd"]
+        for annotation in load_panoptic_json(truth)["annotations"]
+        for segment in annotation["segments_info"]
+    )
+    assert sum(c["tp"] + c["fn"] for c in counts) == true_segments
+    assert sum(c["tp"] + c["fp"] for c in counts) > 0
+    # Names of files are no ids: the message says what makes them ids.
+    assert main([*score, str(tmp_path / "stems/panoptic.json")]) != 0
+    assert "such as '000000142238' (panodeeplab predict --images-from" in capsys.readouterr().err

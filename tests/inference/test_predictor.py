@@ -251,3 +251,19 @@ def test_file_that_is_no_image_is_an_error(tmp_path):
         read_image(tmp_path / "absent.png")
     with pytest.raises(FileNotFoundError):
         read_image(tmp_path)
+
+
+@pytest.mark.parametrize("size", [(64, 128), (32, 64), (50, 90)])
+def test_predictions_are_kept_on_the_grid_of_the_map(size):
+    image = street(64, 128)
+    result = predictor(size=size, keep_predictions=True)(image)
+    assert predictor(size=size)(image).predictions is None
+    semantic, center, offset = result.predictions
+    height, width = (-(-length // result.stride) for length in image.shape[:2])
+    assert semantic.shape == (len(CITYSCAPES), height, width)
+    assert (center.shape, offset.shape) == ((1, height, width), (2, height, width))
+    # The heatmap is highest where the car has its center.
+    (car,) = (segment for segment in result.segments if segment.is_thing)
+    y, x = divmod(int(center.argmax()), width)
+    assert abs((y + 0.5) * result.stride - car.center[0]) <= 1.5 * result.stride
+    assert abs((x + 0.5) * result.stride - car.center[1]) <= 1.5 * result.stride

@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torchvision
 from foreign_models import Weights, bowenc, detectron2
 from safetensors.torch import save_file
 
+from panodeeplab import config as configuration
 from panodeeplab.classes import CITYSCAPES, COCO, ClassTable
 from panodeeplab.cli import main
 from panodeeplab.config import override
@@ -18,6 +20,7 @@ from panodeeplab.data.datasets import build_dataset
 from panodeeplab.inference.predictor import Predictor
 from panodeeplab.model import import_checkpoint, load_checkpoint
 
+CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 GOLDEN = (
     # name, window of the image pooling in pixels, what needs timm
     ("bowenc_h48_os4", None, False),
@@ -57,6 +60,37 @@ def test_golden_models(golden, monkeypatch, name, window, needs_timm):
         assert value.shape == theirs.shape
         assert relative_error(value, theirs) <= 1e-4, key
     assert loaded.classes == (COCO if "coco" in name else CITYSCAPES)
+
+
+@pytest.mark.parametrize("name", ["resnet101", "resnext101_32x8d"])
+def test_bowenc_backbones_that_are_torchvisions(golden, monkeypatch, name):
+    """Their keys are torchvision's, and the rest of the model is the ResNet-50's, whose maps are compared."""
+    monkeypatch.syspath_prepend(golden)
+    from seeded_weights import seeded_state_dict
+
+    theirs = getattr(torchvision.models, name)().eval()
+    keys = json.loads((golden / "bowenc_r50_os32.keys.json").read_text())
+    keys = {key: shape for key, shape in keys.items() if not key.startswith("backbone.")}
+    backbone = {k: list(v.shape) for k, v in theirs.state_dict().items() if not k.startswith("fc.")}
+    keys |= {f"backbone.{key}": shape for key, shape in backbone.items()}
+    state = {key: torch.as_tensor(value) for key, value in seeded_state_dict(keys).items()}
+    loaded = import_checkpoint(state)
+    assert loaded.config.model.backbone == name
+    recipe = {"resnet101": "resnet101", "resnext101_32x8d": "resnext101"}[name]
+    published = configuration.load(CONFIGS / f"cityscapes_bowenc_{recipe}.yaml").model.model_dump()
+    published["backbone_weights"] = None
+    assert loaded.config.model.model_dump() == published
+
+    theirs.load_state_dict(
+        {k.removeprefix("backbone."): v for k, v in state.items() if k.startswith("backbone.")}, strict=False
+    )
+    x = torch.randn(1, 3, 65, 97, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        ours = loaded.model.backbone(x)
+        x = theirs.maxpool(theirs.relu(theirs.bn1(theirs.conv1(x))))
+        for stride, layer in zip((4, 8, 16, 32), ("layer1", "layer2", "layer3", "layer4"), strict=True):
+            x = getattr(theirs, layer)(x)
+            assert relative_error(ours[stride], x) < 1e-5
 
 
 @pytest.fixture(scope="module")
@@ -203,7 +237,7 @@ def test_models_of_other_classes():
     with torch.inference_mode():
         bowenc(weights, image(33, 33), classes=3)
     with pytest.raises(
-        ValueError, match="classes must be given to import_checkpoint for a checkpoint of 3 classes"
+        ValueError, match=r"classes must be given for a checkpoint of 3 classes, .* --classes\)"
     ):
         import_checkpoint(weights.state)
     table = ClassTable("mine", ("a", "b", "c"), ((0, 0, 0),) * 3, (1,), (0, 1, 2))
@@ -218,10 +252,61 @@ def test_models_of_other_classes():
         import_checkpoint(weights.state, classes=CITYSCAPES)
 
 
+def test_classes_of_ones_own_have_a_table(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    weights = Weights(2)
+    with torch.inference_mode():
+        bowenc(weights, image(33, 33), classes=3)
+    torch.save(weights.state, "theirs.pth")
+    assert main(["import-checkpoint", "theirs.pth", "ours.safetensors"]) == 2
+    assert "import-checkpoint --classes" in capsys.readouterr().err
+    entries = "".join(
+        f"  - {{id: {i}, name: {name}, isthing: {name == 'box'}}}\n"
+        for i, name in ((4, "floor"), (7, "box"), (9, "wall"))
+    )
+    Path("classes.yaml").write_text(f"classes:\n{entries}")
+    assert main(["import-checkpoint", "theirs.pth", "ours.safetensors", "--classes", "classes.yaml"]) == 0
+    assert "fill in the data section of ours.yaml" in capsys.readouterr().out
+    classes = load_checkpoint("ours.safetensors").classes
+    assert (classes.names, classes.label_ids, classes.thing_ids) == (
+        ("floor", "box", "wall"),
+        (4, 7, 9),
+        (1,),
+    )
+    assert main(["train", "--config", "ours.yaml", "--output", "run"]) == 2
+    assert "name one in the YAML file of the run" in capsys.readouterr().err
+    Path("classes.yaml").write_text("classes:\n  - {id: 4, name: floor, isthing: false}\n")
+    assert main(["import-checkpoint", "theirs.pth", "b.safetensors", "--classes", "classes.yaml"]) == 2
+    assert "classes has 1 classes, the checkpoint predicts 3" in capsys.readouterr().err
+    assert not Path("b.safetensors").exists()
+
+
+def test_a_model_of_coco_says_where_it_looks_for_coco(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    weights = Weights(2)
+    with torch.inference_mode():
+        bowenc(weights, image(33, 33), classes=len(COCO))
+    torch.save(weights.state, "theirs.pth")
+    assert main(["import-checkpoint", "theirs.pth", "ours.safetensors"]) == 0
+    assert "set data.train and data.val in ours.yaml" in capsys.readouterr().out
+    assert main(["evaluate", "--checkpoint", "ours.safetensors"]) == 2
+    message = capsys.readouterr().err
+    assert "no COCO JSON at data/coco/annotations/panoptic_val2017.json" in message
+    assert "set data.val.images and data.val.annotations" in message
+
+
+def test_an_error_names_a_handful_of_keys_and_counts_the_rest(bowenc_run):
+    _, state, _ = bowenc_run
+    kept = {key: value for key, value in state.items() if "instance_decoder.aspp.convs" not in key}
+    with pytest.raises(ValueError, match=r"missing: instance_decoder\.aspp\.convs.* and \d+ more$") as caught:
+        import_checkpoint(kept)
+    assert str(caught.value).count("aspp") == 5
+
+
 def test_errors_list_the_keys(bowenc_run, detectron2_run):
     _, state, _ = bowenc_run
     bn = "decoder.semantic_decoder.fuse.0.0.2.running_var"
-    with pytest.raises(ValueError, match=r"semantic_decoder.fuse.0.1.1.running_var is missing"):
+    with pytest.raises(ValueError, match=r"missing: semantic_decoder.fuse.0.1.1.running_var$"):
         import_checkpoint({key: value for key, value in state.items() if key != bn})
     last = "decoder.semantic_head.classifier.semantic.1.weight"
     with pytest.raises(
@@ -230,7 +315,7 @@ def test_errors_list_the_keys(bowenc_run, detectron2_run):
         import_checkpoint({key: value for key, value in state.items() if key != last})
     with pytest.raises(ValueError, match=r"no place in a bowenc0221 model for head.a, head.b"):
         import_checkpoint(state | {"head.a": torch.zeros(1), "head.b": torch.zeros(1)})
-    with pytest.raises(ValueError, match=r"backbone.fc.weight is left over"):
+    with pytest.raises(ValueError, match=r"left over: backbone.fc.weight$"):
         import_checkpoint(state | {"backbone.fc.weight": torch.zeros(1)})
     with pytest.raises(
         ValueError, match=r"semantic_decoder.fuse.0.1.1.running_var is \(1,\), wanted \(24,\)"

@@ -122,3 +122,19 @@ def test_errors():
         ValueError, match=r"pooling_window is \(65, 96\) pixels, wanted multiples of output_stride, 16"
     ):
         build(pooling_window=(65, 96))
+
+
+@pytest.mark.parametrize("align_corners", [False, True])
+def test_a_pooling_window_grows_with_the_zoom(align_corners):
+    """The pooling sees the same part of an image at every size, padding included."""
+    extra = int(align_corners)
+    windows = [(n + extra, 2 * n + extra) for n in (64, 128, 32)]
+    model, doubled, halved = (build(pooling_window=w, align_corners=align_corners).eval() for w in windows)
+    for twin in (doubled, halved):
+        twin.load_state_dict(model.state_dict())
+    images = torch.randint(0, 256, (1, 3, 150, 300), generator=torch.Generator().manual_seed(0)).float()
+    with torch.inference_mode():
+        for twin, zoom in ((model, 1.0), (doubled, 2.0), (halved, 0.5)):
+            for ours, theirs in zip(model(images, (zoom, zoom)), twin(images), strict=True):
+                assert torch.equal(ours, theirs)
+        assert not torch.equal(model(images, (0.5, 0.5)).semantic, model(images).semantic)

@@ -160,6 +160,38 @@ void refuse_once(uint64_t seed) {
     if (pdl_panoptic_segmentation_cpu(&a, &nowhere) != PDL_INVALID_ARGUMENT) fail(seed, "took bad arguments");
 }
 
+// The low three bytes of each id as a picture: the pairs are those of the ids without their highest byte.
+void count_colors(uint64_t seed, std::vector<int32_t> *maps, int32_t threads) {
+    const auto pixels = static_cast<int64_t>(maps[0].size());
+    std::vector<uint8_t> colors[2];
+    for (int m = 0; m < 2; m++) {
+        for (int32_t &id : maps[m]) {
+            id &= 0xffffff;
+            for (int shift = 0; shift < 24; shift += 8) colors[m].push_back(static_cast<uint8_t>(id >> shift));
+        }
+        colors[m].shrink_to_fit();
+    }
+    std::vector<int32_t> pairs[2];
+    std::vector<int64_t> counts[2];
+    for (int kind = 0; kind < 2; kind++) {
+        const void *first = kind ? static_cast<const void *>(colors[0].data()) : maps[0].data();
+        const void *second = kind ? static_cast<const void *>(colors[1].data()) : maps[1].data();
+        const int64_t id_bytes = kind ? 3 : 4;
+        int64_t found = -1;
+        pdl_pair_counts_cpu(first, second, id_bytes, pixels, threads, 0, nullptr, nullptr, &found);
+        pairs[kind].resize(2 * found);
+        counts[kind].resize(found);
+        if (pdl_pair_counts_cpu(first, second, id_bytes, pixels, 1, found, pairs[kind].data(), counts[kind].data(),
+                                &found) != PDL_OK)
+            fail(seed, "refused to count");
+    }
+    if (pairs[0] != pairs[1] || counts[0] != counts[1]) fail(seed, "colors do not count as ids do");
+    int64_t nothing = 0;
+    if (pdl_pair_counts_cpu(maps[0].data(), maps[1].data(), 2, pixels, threads, 0, nullptr, nullptr, &nothing) !=
+        PDL_INVALID_ARGUMENT)
+        fail(seed, "took ids of two bytes");
+}
+
 void count_once(uint64_t seed) {
     Random random(seed);
     const int64_t pixels = chance(random, 0.05) ? whole(random, 0, 400000) : whole(random, 0, 3000);
@@ -172,12 +204,12 @@ void count_once(uint64_t seed) {
     }
     int64_t found = -1;
     const auto threads = static_cast<int32_t>(whole(random, 1, 8));
-    if (pdl_pair_counts_cpu(maps[0].data(), maps[1].data(), pixels, threads, 0, nullptr, nullptr, &found) != PDL_OK)
+    if (pdl_pair_counts_cpu(maps[0].data(), maps[1].data(), 4, pixels, threads, 0, nullptr, nullptr, &found) != PDL_OK)
         fail(seed, "refused to count");
     std::vector<int32_t> pairs(found * 2);
     std::vector<int64_t> counts(found);
     int64_t again = -1, sum = 0;
-    pdl_pair_counts_cpu(maps[0].data(), maps[1].data(), pixels, 1, found, pairs.data(), counts.data(), &again);
+    pdl_pair_counts_cpu(maps[0].data(), maps[1].data(), 4, pixels, 1, found, pairs.data(), counts.data(), &again);
     for (const int64_t count : counts) sum += count;
     if (again != found || sum != pixels) fail(seed, "counts do not add up");
     for (int64_t i = 1; i < found; i++) {
@@ -185,6 +217,7 @@ void count_once(uint64_t seed) {
                                (pairs[2 * i - 2] == pairs[2 * i] && pairs[2 * i - 1] < pairs[2 * i + 1]);
         if (!ascending) fail(seed, "pairs are not in ascending order");
     }
+    count_colors(seed, maps, threads);
 }
 
 struct Targets {
@@ -264,6 +297,37 @@ void make_targets_once(uint64_t seed) {
     if (pdl_panoptic_targets_cpu(&a, &of_one) != PDL_INVALID_ARGUMENT) fail(seed, "took bad arguments");
 }
 
+void draw_once(uint64_t seed) {
+    Random random(seed);
+    pdl_overlay_arguments a{};
+    const bool large = chance(random, 0.05);
+    a.height = large ? whole(random, 200, 700) : whole(random, 0, 60);
+    a.width = large ? whole(random, 200, 700) : whole(random, 0, 90);
+    a.count = whole(random, 0, 30);
+    a.opacity = static_cast<int32_t>(chance(random, 0.2) ? 256 : whole(random, 0, 256));
+    a.thickness = static_cast<int32_t>(chance(random, 0.1) ? PDL_MAX_THICKNESS : whole(random, 0, 5));
+    a.brightness = static_cast<int32_t>(whole(random, 0, 255));
+    const size_t pixels = static_cast<size_t>(a.height * a.width);
+    std::vector<uint8_t> image(pixels * 3), colors(static_cast<size_t>(a.count) * 4), one(pixels * 3, 1), several = one;
+    for (uint8_t &value : image) value = static_cast<uint8_t>(whole(random, 0, 255));
+    for (uint8_t &value : colors) value = static_cast<uint8_t>(whole(random, 0, 255));
+    std::vector<int32_t> panoptic(pixels);
+    const int64_t run = whole(random, 0, 40), spread = chance(random, 0.2) ? INT32_MAX : a.count + 2;
+    for (size_t i = 0; i < pixels; i++)
+        panoptic[i] = i > 0 && whole(random, 0, run) ? panoptic[i - 1]
+                                                     : static_cast<int32_t>(whole(random, -spread, spread));
+    a.image = image.data();
+    a.panoptic = panoptic.data();
+    a.colors = colors.data();
+    a.threads = 1;
+    if (pdl_panoptic_overlay_cpu(&a, one.data()) != PDL_OK) fail(seed, "refused good arguments");
+    a.threads = static_cast<int32_t>(whole(random, 2, 9));
+    if (pdl_panoptic_overlay_cpu(&a, several.data()) != PDL_OK) fail(seed, "refused good arguments");
+    if (one != several) fail(seed, "threads change the picture");
+    a.thickness = chance(random, 0.5) ? -1 : PDL_MAX_THICKNESS + 1;
+    if (pdl_panoptic_overlay_cpu(&a, one.data()) != PDL_INVALID_ARGUMENT) fail(seed, "took bad arguments");
+}
+
 }  // namespace
 
 // fuzz_abi SECONDS [FIRST_SEED]
@@ -277,6 +341,7 @@ int main(int argc, char **argv) {
         refuse_once(seed);
         count_once(seed);
         make_targets_once(seed);
+        draw_once(seed);
         seed++;
     }
     std::printf("%llu seeds, nothing to report\n", static_cast<unsigned long long>(seed - first));

@@ -78,9 +78,17 @@ def test_opcheck_of_panoptic_segmentation(batch, dtype):
     torch.library.opcheck(torch.ops.panodeeplab.panoptic_segmentation.default, arguments)
 
 
-@pytest.mark.parametrize("maps", [MAPS, (MAPS[0].T, MAPS[1].T), (MAPS[0][:0], MAPS[1][:0])])
+@pytest.mark.parametrize(
+    "maps",
+    [
+        MAPS,
+        (MAPS[0].T, MAPS[1].T),
+        (MAPS[0][:0], MAPS[1][:0]),
+        [x[..., None].repeat(1, 1, 3).to(torch.uint8) for x in MAPS],
+    ],
+)
 def test_opcheck_of_pair_counts(maps):
-    torch.library.opcheck(torch.ops.panodeeplab.pair_counts.default, maps)
+    torch.library.opcheck(torch.ops.panodeeplab.pair_counts.default, (*maps, 0))
 
 
 @pytest.mark.parametrize("segments", [SEGMENTS, SEGMENTS[:0], SEGMENTS[:, [0, 1, 3, 2]]])
@@ -194,7 +202,7 @@ def test_the_compiled_module_refuses_what_would_crash_it():
     module = _library._COMPILED
     x = torch.zeros(64, dtype=torch.int32)
     with pytest.raises(ValueError, match="without memory"):
-        module.pair_counts(0, x.data_ptr(), 4, 1, 4, x.data_ptr(), x.data_ptr())
+        module.pair_counts(0, x.data_ptr(), 4, 4, 1, 4, x.data_ptr(), x.data_ptr())
     maps = [torch.zeros(64)] * 3
     result = [torch.zeros(4096, dtype=torch.int32)] * 11
 
@@ -233,6 +241,14 @@ def test_the_compiled_module_refuses_what_would_crash_it():
     for bad in ({"id_bytes": 2}, {"shape": (-1, 4)}, {"shape": (2, 1 << 31)}, {"count": -1}, {"reach": -1}):
         with pytest.raises(ValueError, match="out of range"):
             make_targets(**bad)
+
+
+def test_opcheck_of_panoptic_overlay():
+    image = torch.arange(90, dtype=torch.uint8).view(5, 6, 3)
+    colors = torch.arange(24, dtype=torch.uint8).view(6, 4)
+    torch.library.opcheck(
+        torch.ops.panodeeplab.panoptic_overlay.default, (image, MAPS[0], colors, 99, 2, 200)
+    )
 
 
 def test_pair_counts_traces_with_an_unknown_number_of_pairs():

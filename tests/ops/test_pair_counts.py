@@ -40,11 +40,33 @@ def test_agrees_with_a_dictionary(height, width, values, run, seed):
         assert counts.tolist() == [expected[pair] for pair in sorted(expected)]
 
 
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 40), st.integers(1, 70), st.integers(1, 9), st.integers(1, 90), st.integers(0, 2**31))
+def test_colors_count_as_the_ids_that_they_hold(height, width, values, run, seed):
+    generator = torch.Generator().manual_seed(seed)
+    # Ids that differ in one byte only, too.
+    palette = torch.tensor([0, 1, 256, 65536, 2**24 - 1, 0x7F0080, 0x010101, 0x800000, 0x0000FF])[:values]
+    ids = [
+        palette[torch.randint(0, values, (height * width // run + 1,), generator=generator)]
+        .repeat_interleave(run)[: height * width]
+        .view(height, width)
+        for _ in range(2)
+    ]
+    colors = [torch.stack([x >> shift & 255 for shift in (0, 8, 16)], -1).to(torch.uint8) for x in ids]
+    expected = reference.pair_counts(*(x.int() for x in ids))
+    for function in (pair_counts, reference.pair_counts):
+        pairs, counts = function(*colors)
+        assert (pairs.dtype, counts.dtype) == (torch.int32, torch.int64)
+        assert torch.equal(pairs, expected[0])
+        assert torch.equal(counts, expected[1])
+
+
 @pytest.mark.parametrize("threads", [1, 2, 5])
 def test_any_number_of_threads(threads):
     first = torch.arange(600 * 700, dtype=torch.int32).view(600, 700) // 90 % 50
     second = first.flip(1).contiguous()
     expected = reference.pair_counts(first, second)
+    assert all(map(torch.equal, pair_counts(first, second, threads=threads), expected))
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
@@ -52,6 +74,13 @@ def test_any_number_of_threads(threads):
     finally:
         torch.set_num_threads(before)
     assert all(map(torch.equal, result, expected))
+
+
+@pytest.mark.parametrize("threads", [0, -1])
+def test_no_threads_cannot_count(threads):
+    x = torch.zeros(2, 3, dtype=torch.int32)
+    with pytest.raises(ValueError, match=f"threads must be at least 1, got {threads}"):
+        pair_counts(x, x, threads=threads)
 
 
 @pytest.mark.parametrize("kind", ["all distinct", "one cache slot"])
@@ -96,6 +125,12 @@ def test_maps_may_be_empty_or_strided(count):
             r"shape \(6,\), wanted int32 \(H,W\)",
         ),
         (torch.zeros(2, 3, dtype=torch.int32), torch.zeros(3, 2, dtype=torch.int32), "that of first"),
+        (
+            torch.zeros(2, 3, 4, dtype=torch.uint8),
+            torch.zeros(2, 3, 4, dtype=torch.uint8),
+            r"shape \(2, 3, 4\), wanted int32 \(H,W\) or uint8 \(H,W,3\)",
+        ),
+        (torch.zeros(2, 3, dtype=torch.int32), torch.zeros(2, 3, 3, dtype=torch.uint8), "that of first"),
         ([[1]], [[1]], "first is a list"),
     ],
 )

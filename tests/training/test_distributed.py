@@ -89,10 +89,10 @@ def test_scores_of_two_processes_are_those_of_one_to_the_last_bit():
     assert alone["All"]["pq"] > 0.1
 
 
-@pytest.mark.parametrize("of", ["batch", "image"])
-def test_micro_batches_add_up_to_the_batch(tmp_path, of):
+@pytest.mark.parametrize("per", ["batch", "image"])
+def test_micro_batches_add_up_to_the_batch(tmp_path, per):
     """But for batch norm's statistics, which are those of a micro-batch: frozen here."""
-    settings = (*SETTINGS, "training.batch_norm=frozen", f"loss.semantic_top_k_of={of}")
+    settings = (*SETTINGS, "training.batch_norm=frozen", f"loss.normalization={per}")
     train(make_config(*settings), output=tmp_path / "whole")
     train(make_config(*settings, "training.micro_batch_size=3"), output=tmp_path / "parts")
     whole = curve(tmp_path / "whole")

@@ -317,7 +317,7 @@ def test_the_state_is_read_without_running_code_from_it(tmp_path):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_the_command_ends_with_the_status_of_the_signal(tmp_path, number):
-    """Sent to the whole group of processes, as a terminal and torchrun do; loader processes must not die of it."""
+    """Sent to the whole group of processes, as a terminal does; those that load data must not die of it."""
     config = make_config(workers=1, iterations=100_000, evaluate_every=100_000, checkpoint_every=100_000)
     (tmp_path / "run.yaml").write_text(yaml.safe_dump(config.model_dump(mode="json")))
     command = ["-m", "panodeeplab", "train", "--config", "run.yaml", "--output", "run"]

@@ -4,7 +4,6 @@ instances.json             COCO's format for object detection: polygons or run l
 semantic/{name}.png        gray, 8 or 16 bits: label ids of the class table, 0 void
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -12,20 +11,16 @@ from tqdm import tqdm
 
 from panodeeplab.data.class_table import LabelTable, read_class_table
 from panodeeplab.data.coco_dataset import image_file_names
-from panodeeplab.data.coco_panoptic import PanopticWriter
+from panodeeplab.data.coco_panoptic import load_coco_json
+from panodeeplab.data.coco_writer import PanopticWriter
 from panodeeplab.data.convert.coco_masks import segmentation_mask
 from panodeeplab.data.convert.combine import combine, read_semantic, stack_masks
 
 
 def _load(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        raise FileNotFoundError(f"no file {path}") from None
-    except ValueError as error:
-        raise ValueError(f"{path} is not JSON: {error}") from None
+    content = load_coco_json(path)
     for key in ("images", "annotations", "categories"):
-        value = content.get(key) if isinstance(content, dict) else None
+        value = content.get(key)
         if not isinstance(value, list) or not all(isinstance(entry, dict) for entry in value):
             raise ValueError(f"{path} needs {key!r}, a list of objects")
     return content

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from panodeeplab.classes import ClassTable
 from panodeeplab.data.class_table import read_class_table
-from panodeeplab.data.coco_panoptic import PanopticWriter
+from panodeeplab.data.coco_writer import PanopticWriter
 from panodeeplab.data.convert.combine import combine, read_gray, read_semantic, stack_masks
 from panodeeplab.data.image import check_same_size, read_image
 
