@@ -44,13 +44,14 @@ def build_dataset(config: DataConfig | None, split: str) -> PanopticDataset:
         )
     if split not in ("train", "val"):
         raise ValueError(f"split must be 'train' or 'val', got {split!r}")
-    dataset = _dataset_of_files(config, training=split == "train")
+    dataset = _dataset_of_files(config, split)
     if config.cache is None:
         return dataset
     return CachedDataset(dataset, config.cache, split, also=meaning_files(config))
 
 
-def _dataset_of_files(config: DataConfig, *, training: bool) -> PanopticDataset:
+def _dataset_of_files(config: DataConfig, split: str) -> PanopticDataset:
+    training = split == "train"
     match config:
         case CityscapesConfig():
             ids = read_instance_id_table(config.classes) if config.classes else OFFICIAL_IDS
@@ -65,11 +66,11 @@ def _dataset_of_files(config: DataConfig, *, training: bool) -> PanopticDataset:
                     f"{error}; set data.{split}.images and data.{split}.annotations to where yours are"
                 ) from None
         case KittiStepConfig():
-            return kitti_step(config.root, "train" if training else "val")
+            return kitti_step(config.root, split)
         case MapillaryVistasConfig():
             return mapillary_vistas(config.root, "training" if training else "validation")
         case Bdd100kConfig():
-            return bdd100k(config.root, "train" if training else "val")
+            return bdd100k(config.root, split)
         case _:
             return StreetScenes(
                 config.train_count if training else config.val_count,

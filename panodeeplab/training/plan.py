@@ -151,7 +151,7 @@ def _losses(config: RunConfig) -> Iterator[str]:
     share = (
         "all pixels"
         if loss.semantic_top_k == 1
-        else f"the hardest {loss.semantic_top_k:.0%} of the pixels of each {loss.semantic_top_k_of}"
+        else f"the hardest {loss.semantic_top_k:.0%} of the pixels of each {loss.normalization}"
     )
     yield (
         f"losses        classes x {loss.semantic_weight:g} on {share}, instances under "
