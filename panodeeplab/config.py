@@ -16,7 +16,12 @@ class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class CityscapesConfig(_Section):
+class _DataSection(_Section):
+    # Folder that `panodeeplab cache` made, to read decoded samples from; null: the files themselves.
+    cache: Path | None = None
+
+
+class CityscapesConfig(_DataSection):
     """Cityscapes' official folders, or any data in their layout."""
 
     dataset: Literal["cityscapes"]
@@ -38,7 +43,7 @@ class CocoFiles(_Section):
     pngs: Path | None = None
 
 
-class CocoPanopticConfig(_Section):
+class CocoPanopticConfig(_DataSection):
     """COCO panoptic, or your own data in its format; the JSON says the classes."""
 
     dataset: Literal["coco_panoptic"]
@@ -46,28 +51,28 @@ class CocoPanopticConfig(_Section):
     val: CocoFiles
 
 
-class KittiStepConfig(_Section):
+class KittiStepConfig(_DataSection):
     """KITTI-STEP: a folder with `images` and `panoptic_maps`."""
 
     dataset: Literal["kitti_step"]
     root: Path
 
 
-class MapillaryVistasConfig(_Section):
+class MapillaryVistasConfig(_DataSection):
     """Mapillary Vistas with the 65 classes of version 1.2: a folder with `training` and `validation`."""
 
     dataset: Literal["mapillary_vistas"]
     root: Path
 
 
-class Bdd100kConfig(_Section):
+class Bdd100kConfig(_DataSection):
     """BDD100K panoptic segmentation: a folder with `images/10k` and `labels/pan_seg`."""
 
     dataset: Literal["bdd100k"]
     root: Path
 
 
-class ScenesConfig(_Section):
+class ScenesConfig(_DataSection):
     """Generated streets: nothing to download, nothing on disk."""
 
     dataset: Literal["scenes"]
@@ -95,8 +100,17 @@ DataConfig = (
 _DATA_CONFIGS: tuple[type[BaseModel], ...] = get_args(DataConfig)
 
 
+class CopyPasteConfig(_Section):
+    """Objects of other images in front of what an image shows; see `panodeeplab.data.copy_paste`."""
+
+    # Names of the things to copy, each as often as the others; null: all things.
+    classes: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    probability: float = Field(0.5, ge=0, le=1)
+    max_objects: int = Field(3, ge=1)
+
+
 class AugmentationConfig(_Section):
-    """How training samples are varied."""
+    """How training samples are chosen and varied."""
 
     # (H, W) in pixels.
     crop_size: Size
@@ -104,6 +118,9 @@ class AugmentationConfig(_Section):
     scale: tuple[float, float] = (0.5, 2.0)
     flip: float = Field(0.5, ge=0, le=1)
     color_jitter: float = Field(0.0, ge=0, le=1)
+    # Images with a class that is in fewer than this share of the images come more often; null: all alike.
+    repeat_threshold: float | None = Field(None, gt=0, le=1)
+    copy_paste: CopyPasteConfig | None = None
 
     @model_validator(mode="after")
     def _scale_range(self) -> "AugmentationConfig":
@@ -210,6 +227,10 @@ class TrainingConfig(_Section):
     micro_batch_size: int | None = Field(None, ge=1)
     # A checkpoint of this project to start from, with the same model section: fine-tuning.
     init_checkpoint: Path | None = None
+    # Layers whose weights stay as they are, by name: backbone, backbone.layer1, *.aspp.
+    frozen: tuple[str, ...] = ()
+    # What the learning rate is multiplied by in layers, by name: {backbone: 0.1}; the last that fits counts.
+    learning_rate_factors: dict[str, Annotated[float, Field(gt=0)]] = {}
     learning_rate: float = Field(1e-3, gt=0)
     # The batch that `learning_rate` is for: with another batch_size it is scaled in proportion. null: never.
     base_batch_size: int | None = Field(None, ge=1)
@@ -235,6 +256,8 @@ class TrainingConfig(_Section):
     # Only deterministic algorithms; slower on a GPU.
     deterministic: bool = False
     workers: int = Field(2, ge=0)
+    # Training samples that cannot be read are replaced; one more than this stops the run.
+    max_bad_samples: int = Field(0, ge=0)
     device: Literal["auto", "cpu", "cuda"] = "auto"
     # Precision of the weight files; states are in float32.
     weights_dtype: Literal["float32", "float16"] = "float32"

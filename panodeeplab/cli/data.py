@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from panodeeplab.cli._common import Command
+from panodeeplab.cli._common import OVERRIDE, Command
 
 
 def _check_data(args: argparse.Namespace) -> int:
@@ -11,6 +11,7 @@ def _check_data(args: argparse.Namespace) -> int:
     from panodeeplab.data import check
     from panodeeplab.data.cityscapes import OFFICIAL_IDS, CityscapesDataset, read_instance_id_table
     from panodeeplab.data.coco_dataset import CocoPanopticDataset
+    from panodeeplab.data.datasets import build_dataset
 
     kind = {".json": "JSON", ".yaml": "run", ".yml": "run"}.get(args.path.suffix, "folder")
     for name, wanted in (("images", "JSON"), ("pngs", "JSON"), ("split", "folder"), ("classes", "folder")):
@@ -46,6 +47,11 @@ def _check_data(args: argparse.Namespace) -> int:
         try:
             for prefix, dataset in datasets():
                 written += check.write_previews(dataset, args.preview, prefix=prefix)
+            if kind == "run":
+                from panodeeplab.training.batches import training_samples
+
+                samples = training_samples(config, build_dataset(config.data, "train"))
+                written += check.write_augmented_previews(samples, args.preview)
         except ValueError as error:
             print(f"no further pictures: {error}")
         print(f"wrote {check.number(len(written), 'picture')} to {args.preview}")
@@ -67,6 +73,28 @@ def _convert_coco(args: argparse.Namespace) -> int:
 
     path = convert_coco_instances(args.annotations, args.semantic, args.classes, args.output, name=args.name)
     print(f"wrote {path} and {path.with_suffix('')}")
+    return 0
+
+
+def _cache(args: argparse.Namespace) -> int:
+    from panodeeplab import config as configuration
+    from panodeeplab.data import cache
+    from panodeeplab.data.datasets import build_dataset, meaning_files
+
+    data = configuration.load(args.config, args.set).data
+    # Made from the files, also where the run reads the cache that is there.
+    data = data and data.model_copy(update={"cache": None})
+    for split in args.split or ("train", "val"):
+        if args.verify:
+            length = cache.verify_cache(args.output, split)
+            print(f"{split}: {length / 1e9:.2f} GB, all checksums right")
+            continue
+        written = cache.write_cache(build_dataset(data, split), args.output, split, also=meaning_files(data))
+        print(f"{split}: {written.samples} samples, {written.length / 1e9:.2f} GB")
+        for reason in written.bad.values():
+            print(f"  cannot be read: {reason}")
+    if not args.verify:
+        print(f"wrote {args.output}; train with --set data.cache={args.output}")
     return 0
 
 
@@ -106,7 +134,10 @@ def add_commands(command: Command) -> None:
         "--pngs", type=Path, help="of a JSON: folder of its PNGs (default: its path without suffix)"
     )
     sub.add_argument(
-        "--preview", type=Path, metavar="DIR", help="write pictures of the first samples of each split"
+        "--preview",
+        type=Path,
+        metavar="DIR",
+        help="write pictures of the first samples of each split, and of a run as it augments them",
     )
 
     sub = command("convert", None, "Make COCO panoptic files from other annotations.")
@@ -131,6 +162,17 @@ def add_commands(command: Command) -> None:
         source.add_argument("--classes", type=Path, required=True, help="YAML table of the classes")
         source.add_argument("--output", type=Path, required=True, help="folder")
         source.add_argument("--name", default="panoptic", help="of the JSON (default: %(default)s)")
+
+    sub = command(
+        "cache", _cache, "Decode the data of a run once, so that training need not decode them again."
+    )
+    sub.add_argument("--config", type=Path, required=True, help="YAML file of the run")
+    sub.add_argument("--output", type=Path, required=True, help="folder of the cache")
+    sub.add_argument(
+        "--split", action="append", choices=["train", "val"], help="only this (default: train and val)"
+    )
+    sub.add_argument("--verify", action="store_true", help="read a cache that is there, compare checksums")
+    sub.add_argument("--set", **OVERRIDE)
 
     sub = command("scenes", _scenes, "Write generated streets in Cityscapes' layout.")
     sub.add_argument("--output", type=Path, required=True, help="folder")

@@ -15,6 +15,11 @@ def _train(args: argparse.Namespace) -> int:
     if args.profile < 0:
         raise ValueError(f"--profile must be at least 0, got {args.profile}")
     config = configuration.load(args.config, args.set)
+    if args.plan:
+        from panodeeplab.training.plan import plan
+
+        print(*plan(config), sep="\n")
+        return 0
     output = args.output or Path("runs") / args.config.stem
     try:
         last = train(config, output=output, resume=args.resume, profile=args.profile)
@@ -78,6 +83,9 @@ def add_commands(command: Command) -> None:
         default="no",
         choices=["yes", "no", "auto"],
         help="go on with the run in --output; auto: if there is one",
+    )
+    sub.add_argument(
+        "--plan", action="store_true", help="say what the run would be, its memory too, and start nothing"
     )
     sub.add_argument(
         "--profile",

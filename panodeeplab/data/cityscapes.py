@@ -15,8 +15,9 @@ import numpy as np
 
 from panodeeplab.classes import CITYSCAPES, ClassTable
 from panodeeplab.data.class_table import read_class_table
-from panodeeplab.data.image import check_same_size, decode, read_image
-from panodeeplab.data.sample import Sample, Segment
+from panodeeplab.data.image import check_same_size, decode, read_bytes, read_image
+from panodeeplab.data.png import decode_gray16_png
+from panodeeplab.data.sample import Sample, Segment, distinct_ids
 
 IMAGE_FOLDER = "leftImg8bit"
 LABEL_FOLDER = "gtFine"
@@ -85,7 +86,7 @@ class InstanceIds:
 
         An object of a label that is no class keeps its id, which `count_segments` does not have.
         """
-        return self._kept[raw]
+        return self._kept.take(raw, mode="clip")  # every value has its entry: clip only spares the check
 
     def segment_of(self, segment_id: int) -> Segment:
         """The segment that an id of a class stands for; a bare label id of a thing is a crowd region."""
@@ -93,6 +94,10 @@ class InstanceIds:
         category_id = self._category[segment_id if bare else segment_id // INSTANCES_PER_LABEL]
         crowd = bare and category_id in self.classes.thing_ids
         return Segment(id=segment_id, category_id=category_id, iscrowd=int(crowd))
+
+    def segments_of(self, raw: np.ndarray) -> list[Segment]:
+        """The segments of an (H, W) uint16 file, ascending ids; void is left out."""
+        return [self.segment_of(i) for i in sorted(distinct_ids(raw)) if self._is_segment[i]]
 
     def count_segments(self, raw: np.ndarray) -> dict[int, int]:
         """Pixels of each segment of an (H, W) uint16 file, ascending ids; void is left out."""
@@ -137,7 +142,10 @@ def read_instance_ids(path: Path) -> np.ndarray:
         ValueError: the file is damaged, or not of one channel of 16 bits; the message names it.
         OSError: the file cannot be opened.
     """
-    raw = decode(path, cv2.IMREAD_UNCHANGED)
+    data = read_bytes(path)
+    if (gray := decode_gray16_png(data)) is not None:
+        return gray
+    raw = decode(path, cv2.IMREAD_UNCHANGED, data)
     if raw.dtype != np.uint16 or raw.ndim != 2:
         channels = 1 if raw.ndim == 2 else raw.shape[2]
         raise ValueError(
@@ -254,6 +262,14 @@ class CityscapesDataset:
     def __len__(self) -> int:
         return len(self.images)
 
+    def segments_info(self, index: int) -> list[Segment]:
+        """The segments of an image, ascending ids."""
+        return self.instance_ids.segments_of(read_instance_ids(label_path(self.root, self.images[index])))
+
+    def files(self, index: int) -> list[Path]:
+        """Image and instanceIds file."""
+        return [self.images[index], label_path(self.root, self.images[index])]
+
     def __getitem__(self, index: int) -> Sample:
         """Read one image and its ground truth.
 
@@ -265,5 +281,5 @@ class CityscapesDataset:
         label = label_path(self.root, path)
         raw = read_instance_ids(label)
         check_same_size(label, raw, image)
-        segments_info = [self.instance_ids.segment_of(i) for i in self.instance_ids.count_segments(raw)]
+        segments_info = self.instance_ids.segments_of(raw)
         return Sample(image, self.instance_ids.segment_map(raw), segments_info, image_id_of(path))

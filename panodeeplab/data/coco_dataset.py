@@ -97,6 +97,7 @@ class CocoPanopticDataset:
         classes: ClassTable | None = None,
     ) -> None:
         content = load_panoptic_json(annotations)
+        self.annotations = Path(annotations)
         file_names = image_file_names(annotations, content)
         folder = png_folder(annotations, pngs)
         self.classes = classes or classes_of_categories(content["categories"])
@@ -139,6 +140,10 @@ class CocoPanopticDataset:
         """The segments of an image, contiguous categories, in the order of the JSON."""
         rows = self._segments[self._first[index] : self._first[index + 1]].tolist()
         return [Segment(id=i, category_id=category, iscrowd=crowd) for i, category, crowd in rows]
+
+    def files(self, index: int) -> list[Path]:
+        """Picture, panoptic PNG, and the JSON."""
+        return [self.images[index], self.pngs[index], self.annotations]
 
     def __getitem__(self, index: int) -> Sample:
         """Read one image and its ground truth.

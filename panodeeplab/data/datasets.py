@@ -1,5 +1,7 @@
 """The data sets that a run's configuration names."""
 
+from pathlib import Path
+
 from panodeeplab.config import (
     Bdd100kConfig,
     CityscapesConfig,
@@ -9,6 +11,7 @@ from panodeeplab.config import (
     MapillaryVistasConfig,
 )
 from panodeeplab.data.bdd100k import bdd100k
+from panodeeplab.data.cache import CachedDataset
 from panodeeplab.data.cityscapes import OFFICIAL_IDS, CityscapesDataset, read_instance_id_table
 from panodeeplab.data.coco_dataset import CocoPanopticDataset
 from panodeeplab.data.kitti_step import kitti_step
@@ -17,16 +20,21 @@ from panodeeplab.data.sample import PanopticDataset
 from panodeeplab.data.scenes import StreetScenes
 
 
+def meaning_files(config: DataConfig) -> list[Path]:
+    """Files, beside those of the samples, that say what the data mean."""
+    return [config.classes] if isinstance(config, CityscapesConfig) and config.classes else []
+
+
 def build_dataset(config: DataConfig | None, split: str) -> PanopticDataset:
-    """The training or validation data.
+    """The training or validation data, from the cache where `config` names one.
 
     Args:
         config: the data section of a run.
         split: "train" or "val".
 
     Raises:
-        FileNotFoundError: a JSON or a class table is not there.
-        ValueError: another split, no data set, or its folders are not where `config` says.
+        FileNotFoundError: a JSON, a class table or the cache is not there.
+        ValueError: another split, no data set, its folders are not where `config` says, or a stale cache.
     """
     if config is None:
         raise ValueError(
@@ -36,6 +44,13 @@ def build_dataset(config: DataConfig | None, split: str) -> PanopticDataset:
         )
     if split not in ("train", "val"):
         raise ValueError(f"split must be 'train' or 'val', got {split!r}")
+    dataset = _dataset_of_files(config, split)
+    if config.cache is None:
+        return dataset
+    return CachedDataset(dataset, config.cache, split, also=meaning_files(config))
+
+
+def _dataset_of_files(config: DataConfig, split: str) -> PanopticDataset:
     training = split == "train"
     match config:
         case CityscapesConfig():

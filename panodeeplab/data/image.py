@@ -5,18 +5,37 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from panodeeplab.data.png import decode_rgb_png
 
-def decode(path: Path, flags: int) -> np.ndarray:
-    """Read a picture file as OpenCV decodes it with `flags`: channels in BGR order.
+
+def read_bytes(path: Path) -> np.ndarray:
+    """The content of a file: (n,) uint8, n >= 1.
 
     Raises:
-        ValueError: the file is damaged; the message names it.
+        ValueError: the file is empty.
         OSError: the file cannot be opened.
     """
     # Not cv2.imread: it takes no path outside ASCII on Windows, and gives None for a missing file too.
     data = np.fromfile(path, np.uint8)
     if data.size == 0:
         raise ValueError(f"{path} is empty")
+    return data
+
+
+def decode(path: Path, flags: int, data: np.ndarray | None = None) -> np.ndarray:
+    """Read a picture file as OpenCV decodes it with `flags`: channels in BGR order.
+
+    Args:
+        path: of the file.
+        flags: cv2.IMREAD_*.
+        data: (n,) uint8, the content of the file where it has been read already.
+
+    Raises:
+        ValueError: the file is damaged; the message names it.
+        OSError: the file cannot be opened.
+    """
+    if data is None:
+        data = read_bytes(path)
     try:
         pixels = cv2.imdecode(data, flags)
     except cv2.error as error:
@@ -33,8 +52,11 @@ def read_image(path: Path) -> np.ndarray:
         ValueError: the file is damaged; the message names it.
         OSError: the file cannot be opened.
     """
+    data = read_bytes(path)
+    if (rgb := decode_rgb_png(data)) is not None:
+        return rgb
     # Labels know no EXIF orientation, so the image must not be turned by it either.
-    pixels = decode(path, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    pixels = decode(path, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION, data)
     return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
 
 

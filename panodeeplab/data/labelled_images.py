@@ -40,17 +40,26 @@ class LabelledImages:
         read_label: Callable[[Path], tuple[np.ndarray, list[Segment]]],
     ) -> None:
         self.classes = classes
-        self.files = list(files)
+        self.pairs = list(files)
         self.read_label = read_label
-        absent = [file.label for file in self.files if not file.label.is_file()]
+        absent = [file.label for file in self.pairs if not file.label.is_file()]
         if absent:
             raise ValueError(
-                f"{len(absent)} of {len(self.files)} images have no label file; "
+                f"{len(absent)} of {len(self.pairs)} images have no label file; "
                 f"the first missing is {absent[0]}"
             )
 
     def __len__(self) -> int:
-        return len(self.files)
+        return len(self.pairs)
+
+    def segments_info(self, index: int) -> list[Segment]:
+        """The segments of an image."""
+        return self.read_label(self.pairs[index].label)[1]
+
+    def files(self, index: int) -> list[Path]:
+        """Image and label file."""
+        file = self.pairs[index]
+        return [file.image, file.label]
 
     def __getitem__(self, index: int) -> Sample:
         """Read one image and its ground truth.
@@ -58,7 +67,7 @@ class LabelledImages:
         Raises:
             ValueError: a file is damaged, or the two differ in size; the message names the file.
         """
-        file = self.files[index]
+        file = self.pairs[index]
         image = read_image(file.image)
         panoptic, segments_info = self.read_label(file.label)
         check_same_size(file.label, panoptic, image)

@@ -1,5 +1,6 @@
 """What every data set gives: one image with its panoptic ground truth."""
 
+from pathlib import Path
 from typing import NamedTuple, Protocol, TypedDict
 
 import numpy as np
@@ -54,3 +55,11 @@ class PanopticDataset(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int) -> Sample: ...
+
+    def segments_info(self, index: int) -> list[Segment]:
+        """The segments of a sample; where labels and images are files of their own, without the image."""
+        ...
+
+    def files(self, index: int) -> list[Path]:
+        """The files that a sample is read from; none where it is generated."""
+        ...

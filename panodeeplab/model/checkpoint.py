@@ -11,15 +11,12 @@ from safetensors.torch import save
 
 from panodeeplab import config as configuration
 from panodeeplab.classes import ClassTable
-from panodeeplab.config import ModelConfig, RunConfig
+from panodeeplab.config import RunConfig
 from panodeeplab.files import replacing
 from panodeeplab.model.misfit import misfit
 from panodeeplab.model.panoptic_deeplab import PanopticDeepLab
 
 BUNDLED = {"street-tiny": Path(__file__).resolve().parent.parent / "assets" / "street_tiny.safetensors"}
-
-# What a run may set otherwise than the checkpoint that it starts from: none of it is in the weights.
-_FREE_IN_FINE_TUNING = {"backbone_weights", "aspp_dropout", "pooling_window", "batch_norm_momentum"}
 
 
 @dataclass(frozen=True)
@@ -116,36 +113,3 @@ def load_checkpoint(source: str | Path) -> Checkpoint:
         classes=classes,
         iteration=int(metadata["iteration"]),
     )
-
-
-def initialize_from(
-    model: PanopticDeepLab, checkpoint: Checkpoint, *, config: ModelConfig, classes: ClassTable
-) -> None:
-    """Start a model from the weights of a checkpoint, for fine-tuning.
-
-    The last layer of the semantic head keeps its own random start if the classes are not the same, by name
-    and order; all else is taken over.
-
-    Args:
-        model: of the run that starts; changed in place.
-        checkpoint: to start from.
-        config: that `model` was built from.
-        classes: that it is to learn.
-
-    Raises:
-        ValueError: the checkpoint holds another model; the settings that differ are named.
-    """
-    theirs, ours = checkpoint.config.model.model_dump(), config.model_dump()
-    differ = [
-        f"model.{key} is {value!r}, the checkpoint has {theirs[key]!r}"
-        for key, value in ours.items()
-        if key not in _FREE_IN_FINE_TUNING and value != theirs[key]
-    ]
-    if differ:
-        raise ValueError(f"init_checkpoint holds another model than this run: {'; '.join(differ)}")
-    state = checkpoint.model.state_dict()
-    if checkpoint.classes.names != classes.names:
-        state |= {
-            f"semantic_head.1.{key}": value for key, value in model.semantic_head[1].state_dict().items()
-        }
-    model.load_state_dict(state)

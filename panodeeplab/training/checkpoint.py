@@ -33,6 +33,7 @@ _FREE = {
     "checkpoint_every",
     "log_every",
     "workers",
+    "max_bad_samples",
     "device",
     "weights_dtype",
     "wandb_project",
@@ -108,6 +109,8 @@ def _fixed_settings(config: RunConfig) -> dict[str, Any]:
     tree = config.model_dump(mode="json")
     for name in _FREE:
         del tree["training"][name]
+    # The same samples, read from elsewhere.
+    tree["data"].pop("cache", None)
     return tree
 
 

@@ -27,6 +27,7 @@ from panodeeplab.losses import (
 from panodeeplab.model import PanopticDeepLab
 from panodeeplab.targets import PanopticTargets
 from panodeeplab.training.distributed import total, world_size
+from panodeeplab.training.fine_tuning import train_mode
 from panodeeplab.training.recompute import untracked_statistics
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -87,7 +88,7 @@ class TrainingStep:
 
     def train_mode(self) -> None:
         """Set the model to training, but for what is frozen."""
-        self.model.train()
+        train_mode(self.model)
         if self.config.training.batch_norm == "frozen":
             for module in self.model.modules():
                 if isinstance(module, nn.BatchNorm2d):
@@ -157,8 +158,7 @@ class TrainingStep:
 
     def _parts(self, batch: Batch) -> list[tuple[Tensor, PanopticTargets]]:
         """The micro-batches, on the device."""
-        images = batch.images.to(self.device, non_blocking=True)
-        targets = [x.to(self.device, non_blocking=True) for x in batch.targets]
+        images, targets = batch.to(self.device)
         size = self.config.training.micro_batch_size or len(images)
         fields = (x.split(size) for x in targets)
         return list(

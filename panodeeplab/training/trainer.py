@@ -13,12 +13,11 @@ from torch.profiler import record_function
 from panodeeplab.classes import ClassTable
 from panodeeplab.config import RunConfig
 from panodeeplab.data.datasets import build_dataset
-from panodeeplab.data.loader import training_loader
-from panodeeplab.data.transforms import TrainTransform
 from panodeeplab.files import remove_leftovers, replacing
 from panodeeplab.inference.predictor import Predictor
 from panodeeplab.model import PanopticDeepLab, initialize_from, load_checkpoint, save_checkpoint
-from panodeeplab.targets import panoptic_targets
+from panodeeplab.training.bad_samples import BadSamples
+from panodeeplab.training.batches import training_batches
 from panodeeplab.training.checkpoint import (
     Progress,
     RunState,
@@ -40,6 +39,7 @@ from panodeeplab.training.distributed import (
     world_size,
 )
 from panodeeplab.training.evaluation import evaluate_together
+from panodeeplab.training.fine_tuning import freeze, parameter_groups
 from panodeeplab.training.log import Pace, RunLog, peak_memory_gb
 from panodeeplab.training.pictures import write_pictures
 from panodeeplab.training.profile import StepProfile
@@ -103,7 +103,8 @@ def _train(
         model = synchronize_batch_norm(model, device)
     if config.training.activation_checkpointing:
         checkpoint_activations(model.backbone)
-    optimizer = torch.optim.Adam(model.parameters(), weight_decay=config.training.weight_decay)
+    groups = parameter_groups(model, config.training.learning_rate_factors)
+    optimizer = torch.optim.Adam(groups, weight_decay=config.training.weight_decay)
     step = TrainingStep(model, optimizer, config, device)
     parts = {"model": model, "optimizer": optimizer, "scaler": step.scaler}
     if step.average is not None:
@@ -118,19 +119,15 @@ def _train(
         restore_random_state(state.random[rank()], device)
     else:
         _seed(config.training.seed, progress.iteration, rank())
-    batches = training_loader(
+    batches = training_batches(
+        config,
         training_set,
-        transform=TrainTransform(**config.augmentation.model_dump(), image_size=config.inference.input_size),
-        make_targets=_TargetMaker(config, classes.thing_ids),
-        batch_size=config.training.batch_size,
-        iterations=config.training.iterations,
-        seed=config.training.seed,
         start_iteration=progress.iteration,
         rank=rank(),
         world_size=world_size(),
-        workers=config.training.workers,
         pin_memory=device.type == "cuda",
     )
+    bad_samples = BadSamples(output / "bad_samples.jsonl", config.training.max_bad_samples)
     predictor = Predictor(
         published,
         classes,
@@ -211,6 +208,7 @@ def _train(
             pace.waiting()
             with record_function("data"):
                 batch = next(pending)
+            bad_samples.add(batch.bad)
             pace.working(config.training.batch_size)
 
             figures = step(batch, progress.iteration)
@@ -283,7 +281,10 @@ def _initial_model(config: RunConfig, classes: ClassTable, *, goes_on: bool) -> 
         architecture = architecture.model_copy(update={"backbone_weights": None})
     model = PanopticDeepLab(architecture, num_classes=len(classes))
     if source is not None and not goes_on:
-        initialize_from(model, load_checkpoint(source), config=config.model, classes=classes)
+        started = initialize_from(model, load_checkpoint(source), config=config.model, classes=classes)
+        for line in started.lines() if rank() == 0 else []:
+            print(line)
+    freeze(model, config.training.frozen)
     return model
 
 
@@ -297,13 +298,3 @@ def _summary(result: dict[str, Any]) -> dict[str, float]:
         "pq_stuff": 100 * result["Stuff"]["pq"],
         "miou": 100 * result["semantic"]["miou"],
     }
-
-
-class _TargetMaker:
-    """Targets of an augmented sample; a class, so that loader processes can be handed it."""
-
-    def __init__(self, config: RunConfig, thing_ids: tuple[int, ...]) -> None:
-        self._options = config.targets.model_dump() | {"thing_ids": frozenset(thing_ids)}
-
-    def __call__(self, sample):
-        return panoptic_targets(sample.panoptic, sample.segments_info, **self._options)

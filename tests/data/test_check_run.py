@@ -7,10 +7,11 @@ import pytest
 from panodeeplab import config as configuration
 from panodeeplab.classes import ClassTable
 from panodeeplab.data.check import check_run, dataset_of_run, write_previews
-from panodeeplab.data.check.preview import draw_sample
+from panodeeplab.data.check.preview import draw_sample, write_augmented_previews
 from panodeeplab.data.cityscapes import CityscapesDataset
 from panodeeplab.data.datasets import build_dataset
 from panodeeplab.data.sample import Sample
+from panodeeplab.training.batches import training_samples
 
 CATEGORIES = [{"id": 1, "name": "floor", "isthing": 0}, {"id": 2, "name": "box", "isthing": 1}]
 
@@ -176,3 +177,29 @@ def test_previews_of_the_first_samples_that_can_be_read(tmp_path, write_pair):
     assert [path.name for path in written] == ["train_a.jpg", "train_c.jpg"]
     assert sorted(path.name for path in (tmp_path / "new" / "folder").iterdir()) == [p.name for p in written]
     assert cv2.imread(str(written[0])).shape[1] == 2 * 960 + 8
+
+
+def test_previews_show_what_the_network_is_given(tmp_path, write_pair):
+    ids = np.full((64, 96), 7, np.uint16)
+    ids[20:40, 30:50] = 26000
+    for name in "ab":
+        write_pair(ids, name=name)
+    config = configuration.override(
+        _run({"dataset": "cityscapes", "root": str(tmp_path), "val_split": "train"}),
+        [
+            "augmentation.crop_size=[32, 48]",
+            "augmentation.copy_paste={classes: [car], probability: 1}",
+        ],
+    )
+    samples = training_samples(config, build_dataset(config.data, "train"), progress=False)
+    written = write_augmented_previews(samples, tmp_path / "pictures", count=2)
+    order = ["ab"[samples.order.index(n)] for n in range(2)]
+    assert [path.name for path in written] == [f"augmented_{n}_{order[n]}.jpg" for n in range(2)]
+    # Without crops: the pasted car is beside the image's own one, or over it.
+    samples.transform = lambda sample, rng: sample
+    cars = [
+        sum(segment["category_id"] == 13 for segment in samples.augmented(n)[0].segments_info)
+        for n in range(8)
+    ]
+    assert set(cars) <= {1, 2}
+    assert 2 in cars

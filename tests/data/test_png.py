@@ -22,6 +22,17 @@ def test_rgb_is_decoded(tmp_path, write):
     np.testing.assert_array_equal(png.decode_rgb_png(np.fromfile(path, np.uint8)), RGB)
 
 
+@pytest.mark.skipif(png.decode_image_png_u16 is None, reason="kornia-rs is not installed")
+def test_gray_of_16_bits_is_decoded(tmp_path):
+    gray = np.random.default_rng(0).integers(0, 1 << 16, (23, 31), dtype=np.uint16)
+    cv2.imwrite(str(tmp_path / "ids.png"), gray)
+    encoded = np.fromfile(tmp_path / "ids.png", np.uint8)
+    np.testing.assert_array_equal(png.decode_gray16_png(encoded), gray)
+    assert png.decode_rgb_png(encoded) is None
+    # The last pixel is there, the end of the file is not.
+    assert png.decode_gray16_png(encoded[:-1]) is None
+
+
 def test_ids_are_the_same_without_it(tmp_path, monkeypatch):
     Image.fromarray(RGB).save(tmp_path / "ids.png")
     fast = read_panoptic_png(tmp_path / "ids.png")
@@ -43,4 +54,5 @@ def test_other_kinds_are_left_to_opencv(tmp_path, mode):
 def test_what_breaks_off_is_left_to_opencv(tmp_path, keep):
     Image.fromarray(RGB).save(tmp_path / "ids.png")
     content = np.fromfile(tmp_path / "ids.png", np.uint8)
+    assert png.decode_gray16_png(content) is None
     assert png.decode_rgb_png(content[: int(keep * len(content)) if keep == 0.5 else keep]) is None

@@ -1,6 +1,5 @@
 """Training: a run writes what it promises, and a resumed run is the run that was not interrupted."""
 
-import dataclasses
 import json
 import math
 
@@ -10,7 +9,9 @@ from safetensors.torch import load_file
 from small_run import make_config
 
 from panodeeplab import config as configuration
-from panodeeplab.model import PanopticDeepLab, initialize_from, load_checkpoint
+from panodeeplab.data.cache import write_cache
+from panodeeplab.data.datasets import build_dataset
+from panodeeplab.model import load_checkpoint
 from panodeeplab.training import train
 from panodeeplab.training.step import learning_rate
 
@@ -72,18 +73,6 @@ def test_fine_tuning_starts_from_a_checkpoint(tmp_path):
             assert torch.allclose(value, after[name], atol=1e-6), name
 
 
-def test_fine_tuning_to_other_classes_starts_the_last_layer_anew(tmp_path):
-    first = train(make_config(iterations=1), output=tmp_path / "first")
-    loaded = load_checkpoint(first)
-    classes = dataclasses.replace(loaded.classes, names=(*loaded.classes.names[:-1], "tricycle"))
-    config = make_config(iterations=1).model
-    model = PanopticDeepLab(config, num_classes=len(classes))
-    last = model.semantic_head[1].weight.clone()
-    initialize_from(model, loaded, config=config, classes=classes)
-    assert torch.equal(model.semantic_head[1].weight, last)
-    assert torch.equal(model.center_head[1].weight, loaded.model.center_head[1].weight)
-
-
 def test_fine_tuning_another_model_names_what_differs(tmp_path):
     first = train(make_config(iterations=1), output=tmp_path / "first")
     config = make_config(iterations=1, init_checkpoint=str(first))
@@ -91,6 +80,56 @@ def test_fine_tuning_another_model_names_what_differs(tmp_path):
     message = "model.skip_first is True, the checkpoint has False$"
     with pytest.raises(ValueError, match=message):
         train(config, output=tmp_path / "second")
+
+
+def test_frozen_layers_stay_as_they_are(tmp_path):
+    first = train(make_config(iterations=1), output=tmp_path / "first")
+    config = make_config(
+        iterations=2,
+        evaluate_every=1,
+        learning_rate=0.01,
+        init_checkpoint=str(first),
+        frozen=["backbone", "*.aspp"],
+        learning_rate_factors={"semantic_decoder": 1e-6},
+    )
+    before, after = load_file(first), load_file(train(config, output=tmp_path / "second"))
+    for name, value in before.items():
+        change = (value.float() - after[name].float()).abs().max() if value.numel() else 0
+        if name.startswith("backbone.") or ".aspp." in name or name.startswith("pixel_"):
+            # Statistics of batch norm too.
+            assert change == 0, name
+        elif name.startswith("semantic_decoder.") and name.endswith("weight"):
+            assert 0 < change < 1e-6 or value.ndim == 1, name
+        elif name.startswith("semantic_head.") and name.endswith("weight"):
+            assert change > 1e-3, name
+
+
+def test_names_that_fit_nothing_are_named(tmp_path):
+    with pytest.raises(ValueError, match=r"training.frozen: 'backbon' matches no weights; .* is 'backbone'"):
+        train(make_config(frozen=["backbon"]), output=tmp_path / "a")
+    with pytest.raises(ValueError, match=r"_factors: 'semantic_hed' matches no .*'semantic_head'"):
+        train(make_config(learning_rate_factors={"semantic_hed": 2}), output=tmp_path / "b")
+    with pytest.raises(ValueError, match=r"training.frozen: \['\*'\] freeze all weights"):
+        train(make_config(frozen=["*"]), output=tmp_path / "c")
+
+
+def test_bad_samples_are_replaced_and_listed(tmp_path, monkeypatch):
+    from panodeeplab.data.scenes import StreetScenes
+
+    read = StreetScenes.__getitem__
+
+    def damaged(self, index):
+        if self._seed == 0 and index in (1, 3):
+            raise ValueError(f"scene {index} cannot be decoded")
+        return read(self, index)
+
+    monkeypatch.setattr(StreetScenes, "__getitem__", damaged)
+    train(make_config(max_bad_samples=2, workers=2), output=tmp_path / "run")
+    listed = [json.loads(line) for line in (tmp_path / "run" / "bad_samples.jsonl").read_text().splitlines()]
+    assert sorted(bad["index"] for bad in listed) == [1, 3]
+    assert {bad["reason"] for bad in listed} == {"scene 1 cannot be decoded", "scene 3 cannot be decoded"}
+    with pytest.raises(ValueError, match=r"training.max_bad_samples is 0: scene . cannot be decoded"):
+        train(make_config(), output=tmp_path / "strict")
 
 
 @pytest.mark.parametrize("crop_size", [(65, 97), (64, 96)])
@@ -106,3 +145,12 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):
     with pytest.raises(FloatingPointError, match=r"lower training\.learning_rate"):
         train(config, output=tmp_path / "run")
     assert all(value.isfinite().all() for value in load_file(tmp_path / "run" / "last.safetensors").values())
+
+
+def test_a_run_goes_on_from_a_cache_of_its_data(tmp_path):
+    config = make_config(iterations=1)
+    train(config, output=tmp_path / "run")
+    for split in ("train", "val"):
+        write_cache(build_dataset(config.data, split), tmp_path / "cache", split, progress=False)
+    cached = configuration.override(make_config(iterations=2), [f"data.cache={tmp_path / 'cache'}"])
+    assert load_checkpoint(train(cached, output=tmp_path / "run", resume="yes")).iteration == 2

@@ -2,7 +2,7 @@
 
 from panodeeplab.data.check.cityscapes import check_cityscapes
 from panodeeplab.data.check.coco_panoptic import check_coco_panoptic
-from panodeeplab.data.check.preview import write_previews
+from panodeeplab.data.check.preview import write_augmented_previews, write_previews
 from panodeeplab.data.check.report import Report, format_report, number
 from panodeeplab.data.check.run import check_run, dataset_of_run
 
@@ -14,5 +14,6 @@ __all__ = [
     "dataset_of_run",
     "format_report",
     "number",
+    "write_augmented_previews",
     "write_previews",
 ]

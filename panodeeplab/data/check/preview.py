@@ -8,6 +8,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from panodeeplab.classes import ClassTable
 from panodeeplab.data.sample import PanopticDataset, Sample, Segment
+from panodeeplab.data.training_set import TrainingSet
 from panodeeplab.data.transforms import EvalTransform
 from panodeeplab.files import replacing
 from panodeeplab.visualize import draw_panoptic, panoptic_from_segments
@@ -102,10 +103,37 @@ def write_previews(
         # The check names files that cannot be read.
         except (ValueError, OSError):
             continue
-        picture = draw_sample(sample, dataset.classes)
-        name = f"{prefix}{sample.image_id}".replace("/", "_")
-        _, encoded = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 92])
-        with replacing(folder / f"{name}.jpg") as temporary:
-            temporary.write_bytes(encoded)
-        written.append(folder / f"{name}.jpg")
+        written.append(_write_picture(sample, dataset.classes, folder, f"{prefix}{sample.image_id}"))
     return written
+
+
+def write_augmented_previews(samples: TrainingSet, folder: str | Path, *, count: int = 8) -> list[Path]:
+    """Draw the first samples of a run as the network is given them: `augmented_{number}_{image_id}.jpg`.
+
+    Args:
+        samples: of the run.
+        folder: to write to; made if need be.
+        count: pictures.
+
+    Returns:
+        The paths written.
+
+    Raises:
+        ValueError: too many samples in a row cannot be read.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for number in range(count):
+        sample, _ = samples.augmented(number)
+        name = f"augmented_{number}_{sample.image_id}"
+        written.append(_write_picture(sample, samples.dataset.classes, folder, name))
+    return written
+
+
+def _write_picture(sample: Sample, classes: ClassTable, folder: Path, name: str) -> Path:
+    _, encoded = cv2.imencode(".jpg", draw_sample(sample, classes)[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 92])
+    path = folder / f"{name.replace('/', '_')}.jpg"
+    with replacing(path) as temporary:
+        temporary.write_bytes(encoded)
+    return path

@@ -78,7 +78,7 @@ def check_run(config: RunConfig, source: str) -> Report:
             _add(report, check_coco_panoptic(*files, name=split, classes=MAPILLARY_VISTAS))
     else:
         for split in _SPLITS:
-            _check_samples(report, build_dataset(data, split), split)
+            _check_samples(report, build_dataset(data.model_copy(update={"cache": None}), split), split)
     train, val = (report.splits[split].classes for split in _SPLITS)
     if train != val:
         report.problems.append(Problem("data", "the training and the validation data have different classes"))

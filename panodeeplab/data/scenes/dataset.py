@@ -9,7 +9,7 @@ import numpy as np
 from tqdm import tqdm
 
 from panodeeplab.classes import CITYSCAPES
-from panodeeplab.data.sample import Sample
+from panodeeplab.data.sample import Sample, Segment
 from panodeeplab.data.scenes.render import Scene, check_size
 
 CITY = "street"
@@ -104,6 +104,14 @@ class StreetScenes:
         index = int(index) % self._count
         scene = Scene(np.random.SeedSequence((self._seed, index)), 0.0)
         return scene.frame(self._size, 0.0, 0, f"scene_{index:06d}")
+
+    def segments_info(self, index: int) -> list[Segment]:
+        """The segments of a street, which is rendered to know them."""
+        return self[index].segments_info
+
+    def files(self, index: int) -> list[Path]:
+        """None: nothing is stored."""
+        return []
 
 
 def write_cityscapes(
