@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from panodeeplab.cli._common import Command
+from panodeeplab.cli._common import BACKEND, PRECISION, Command
 
 
 def _size(text: str) -> tuple[int, int]:
@@ -80,10 +80,6 @@ def _bench_postprocess(args: argparse.Namespace) -> int:
     return 0
 
 
-BACKENDS = ["auto", "eager", "compile", "onnxruntime", "openvino"]
-PRECISIONS = ["auto", "float32", "bfloat16", "float16"]
-
-
 def add_commands(command: Command) -> None:
     bench = command(
         "bench", _bench, "Time a model from image file to picture, stage by stage; or what stands below WHAT."
@@ -96,8 +92,8 @@ def add_commands(command: Command) -> None:
         help="bundled model, checkpoint, exported file, or a run's YAML, whose weights are random "
         "(default: street-tiny)",
     )
-    bench.add_argument("--backend", nargs="+", choices=BACKENDS, default=["auto"])
-    bench.add_argument("--precision", nargs="+", choices=PRECISIONS, default=["auto"])
+    bench.add_argument("--backend", nargs="+", choices=BACKEND["choices"], default=["auto"])
+    bench.add_argument("--precision", nargs="+", choices=PRECISION["choices"], default=["auto"])
     bench.add_argument(
         "--size",
         nargs="+",
@@ -135,8 +131,10 @@ def add_commands(command: Command) -> None:
 
 
 def _add_single(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("--backend", choices=BACKENDS, default="auto", help="of ours (default: %(default)s)")
-    sub.add_argument("--precision", choices=PRECISIONS, default="auto")
+    sub.add_argument(
+        "--backend", choices=BACKEND["choices"], default="auto", help="of ours (default: %(default)s)"
+    )
+    sub.add_argument("--precision", choices=PRECISION["choices"], default="auto")
     sub.add_argument("--size", type=_size, default=(512, 1024), metavar="HxW", help="(default: 512x1024)")
     sub.add_argument("--batch", type=int, default=1, help="images in a call (default: %(default)s)")
     sub.add_argument("--threads", type=int, help="of the CPU (default: as many as torch takes)")

@@ -2,7 +2,7 @@
 
 import argparse
 
-from panodeeplab.cli._common import Command
+from panodeeplab.cli._common import BACKEND, PRECISION, Command
 
 
 def _serve(args: argparse.Namespace) -> int:
@@ -24,7 +24,15 @@ def _serve(args: argparse.Namespace) -> int:
         pixels=round(args.max_megapixels * 1e6),
         frames=args.max_frames,
     )
-    return serve(args.checkpoint, device=args.device, host=args.host, port=args.port, limits=limits)
+    return serve(
+        args.checkpoint,
+        device=args.device,
+        backend=args.backend,
+        precision=args.precision,
+        host=args.host,
+        port=args.port,
+        limits=limits,
+    )
 
 
 def add_commands(command: Command) -> None:
@@ -33,6 +41,8 @@ def add_commands(command: Command) -> None:
         "--checkpoint", default="street-tiny", help="file, or a bundled model (default: %(default)s)"
     )
     sub.add_argument("--device", default="cpu", help="torch device (default: %(default)s)")
+    sub.add_argument("--backend", default="auto", **BACKEND)
+    sub.add_argument("--precision", default="auto", **PRECISION)
     sub.add_argument(
         "--host", default="127.0.0.1", help="address to listen on (default: %(default)s, this machine only)"
     )

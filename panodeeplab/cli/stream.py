@@ -5,7 +5,7 @@ import json
 import sys
 from pathlib import Path
 
-from panodeeplab.cli._common import Command
+from panodeeplab.cli._common import BACKEND, PRECISION, Command
 
 
 def _stream(args: argparse.Namespace) -> int:
@@ -15,6 +15,10 @@ def _stream(args: argparse.Namespace) -> int:
 
     if args.output is None and not args.show and args.serve is None:
         raise ValueError("give --output FILE, --show or --serve")
+    size = tuple(args.size) if args.size else "trained"
+    predictor = Predictor.from_checkpoint(
+        args.checkpoint, device=args.device, size=size, backend=args.backend, precision=args.precision
+    )
     source = open_source(args.source, rate=args.rate, retries=args.retries)
     outputs = []
     if args.output is not None:
@@ -23,8 +27,6 @@ def _stream(args: argparse.Namespace) -> int:
         outputs.append(VideoFile(args.output, rate=source.rate))
     if args.show:
         outputs.append(Window(f"panodeeplab: {args.source}"))
-    size = tuple(args.size) if args.size else "trained"
-    predictor = Predictor.from_checkpoint(args.checkpoint, device=args.device, size=size)
     if args.serve is not None:
         outputs.append(MjpegServer(args.serve))
         print(f"look at {outputs[-1].url}", file=sys.stderr)
@@ -72,6 +74,8 @@ def add_commands(command: Command) -> None:
         "--checkpoint", default="street-tiny", help="file, or a bundled model (default: %(default)s)"
     )
     sub.add_argument("--device", default="cpu", help="torch device (default: %(default)s)")
+    sub.add_argument("--backend", default="auto", **BACKEND)
+    sub.add_argument("--precision", default="auto", **PRECISION)
     sub.add_argument(
         "--size", type=int, nargs=2, metavar=("H", "W"), help="scale frames to fit (default: as trained)"
     )

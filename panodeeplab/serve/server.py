@@ -6,6 +6,7 @@ from pathlib import Path
 
 import uvicorn
 
+from panodeeplab.inference.backends import Backend, Precision
 from panodeeplab.inference.predictor import Predictor
 from panodeeplab.serve.app import create_app
 from panodeeplab.serve.media import Limits
@@ -18,6 +19,8 @@ def serve(
     checkpoint: str | Path = "street-tiny",
     *,
     device: str = "cpu",
+    backend: Backend = "auto",
+    precision: Precision = "auto",
     host: str = "127.0.0.1",
     port: int = 8765,
     limits: Limits | None = None,
@@ -27,6 +30,8 @@ def serve(
     Args:
         checkpoint: see `Predictor.from_checkpoint`.
         device: see `Predictor`.
+        backend: likewise.
+        precision: likewise.
         host: address or name to listen on; by default only this machine can connect.
         port: to listen on; 0 takes a free one.
         limits: of uploads and of what is kept.
@@ -40,7 +45,9 @@ def serve(
     """
     with _listening(host, port) as listener:
         address = ipaddress.ip_address(listener.getsockname()[0].partition("%")[0])
-        predictor = Predictor.from_checkpoint(checkpoint, device=device, keep_predictions=True)
+        predictor = Predictor.from_checkpoint(
+            checkpoint, device=device, backend=backend, precision=precision, keep_predictions=True
+        )
         names = [host] if address.is_loopback else [host, socket.gethostname()]
         app = create_app(predictor, limits=limits, names=names)
         shown = f"[{address}]" if address.version == 6 else str(address)

@@ -128,14 +128,6 @@ def _train(
         pin_memory=device.type == "cuda",
     )
     bad_samples = BadSamples(output / "bad_samples.jsonl", config.training.max_bad_samples)
-    predictor = Predictor(
-        published,
-        classes,
-        config=config.postprocess,
-        size=config.inference.input_size,
-        device=device,
-        class_map=True,
-    )
     log = RunLog(output, config, progress, writes=rank() == 0)
     profiled = StepProfile(profile, output if rank() == 0 else None, device, log.say)
     save_weights = partial(save_checkpoint, model=published, config=config, classes=classes)
@@ -156,6 +148,17 @@ def _train(
     def evaluate() -> None:
         step.model.eval()
         published.eval()
+        # It runs a copy, so each evaluation has one; what converts the model does not pay for itself.
+        predictor = Predictor(
+            published,
+            classes,
+            config=config.postprocess,
+            size=config.inference.input_size,
+            device=device,
+            class_map=True,
+            backend="eager",
+            precision="float32",
+        )
         result = evaluate_together(
             predictor,
             validation_set,

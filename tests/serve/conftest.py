@@ -14,7 +14,7 @@ from panodeeplab.serve.media import Limits
 
 @pytest.fixture(scope="session")
 def predictor() -> Predictor:
-    return Predictor.from_checkpoint("street-tiny", keep_predictions=True)
+    return Predictor.from_checkpoint("street-tiny", keep_predictions=True, backend="eager")
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from uploads import encoded, finished
 from panodeeplab.data.coco_panoptic import rgb2id
 from panodeeplab.inference.demo import CLIP, read_clip
 from panodeeplab.inference.predictor import Predictor
+from panodeeplab.model import load_checkpoint
 from panodeeplab.serve.app import create_app
 from panodeeplab.serve.media import Limits
 
@@ -127,7 +128,13 @@ class Held(Predictor):
     """Waits for `go` before every image but the first, which is the worker's own."""
 
     def __init__(self, predictor):
-        super().__init__(predictor.model, predictor.classes, config=predictor.config, keep_predictions=True)
+        super().__init__(
+            load_checkpoint("street-tiny").model,
+            predictor.classes,
+            config=predictor.config,
+            keep_predictions=True,
+            backend="eager",
+        )
         self.go = threading.Event()
         self.count = 0
 
@@ -302,7 +309,7 @@ def test_a_stalled_or_broken_upload_is_given_up(predictor):
         assert words in error
 
 
-def test_a_predictor_without_maps_is_refused(predictor):
-    plain = Predictor(predictor.model, predictor.classes)
+def test_a_predictor_without_maps_is_refused():
+    plain = Predictor.from_checkpoint("street-tiny", backend="eager")
     with pytest.raises(ValueError, match="keep_predictions=True"):
         create_app(plain)
