@@ -92,8 +92,8 @@ def add_commands(command: Command) -> None:
         help="bundled model, checkpoint, exported file, or a run's YAML, whose weights are random "
         "(default: street-tiny)",
     )
-    bench.add_argument("--backend", nargs="+", choices=BACKEND["choices"], default=["auto"])
-    bench.add_argument("--precision", nargs="+", choices=PRECISION["choices"], default=["auto"])
+    bench.add_argument("--backend", nargs="+", default=["auto"], **BACKEND)
+    bench.add_argument("--precision", nargs="+", default=["auto"], **PRECISION)
     bench.add_argument(
         "--size",
         nargs="+",
