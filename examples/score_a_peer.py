@@ -23,7 +23,7 @@ from transformers import (
 )
 
 from panodeeplab.classes import CITYSCAPES
-from panodeeplab.data.coco_panoptic import PanopticWriter
+from panodeeplab.data.coco_writer import PanopticWriter
 from panodeeplab.data.scenes import render_scene
 from panodeeplab.evaluation.score import score
 

@@ -15,10 +15,6 @@ def _stream(args: argparse.Namespace) -> int:
 
     if args.output is None and not args.show and args.serve is None:
         raise ValueError("give --output FILE, --show or --serve")
-    size = tuple(args.size) if args.size else "trained"
-    predictor = Predictor.from_checkpoint(
-        args.checkpoint, device=args.device, size=size, backend=args.backend, precision=args.precision
-    )
     source = open_source(args.source, rate=args.rate, retries=args.retries)
     outputs = []
     if args.output is not None:
@@ -30,6 +26,10 @@ def _stream(args: argparse.Namespace) -> int:
     if args.serve is not None:
         outputs.append(MjpegServer(args.serve))
         print(f"look at {outputs[-1].url}", file=sys.stderr)
+    size = tuple(args.size) if args.size else "trained"
+    predictor = Predictor.from_checkpoint(
+        args.checkpoint, device=args.device, size=size, backend=args.backend, precision=args.precision
+    )
     try:
         summary = run_stream(
             source,
