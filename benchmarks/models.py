@@ -14,6 +14,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from panodeeplab import config as configuration
+from panodeeplab.bench.published import OF_CONFIG
 from panodeeplab.config import ModelConfig
 from panodeeplab.model import PanopticDeepLab
 
@@ -29,29 +30,30 @@ class Row:
     imports: str = "-"
 
 
-def published(name: str) -> ModelConfig:
-    """The model of a recipe, before any weights."""
-    config = configuration.load(CONFIGS / f"cityscapes_{name}.yaml", ["model.backbone_weights=null"])
-    return config.model
+def published(name: str, recipe: str, source: str, imports: str) -> Row:
+    """The model of a recipe, before any weights, and what was published of it."""
+    recipe = f"cityscapes_{recipe}"
+    config = configuration.load(CONFIGS / f"{recipe}.yaml", ["model.backbone_weights=null"])
+    return Row(name, config.model, str(OF_CONFIG[recipe].pq), source, imports)
 
 
 _YES, _EQUAL, _PARTS = "yes, not compared", "yes, equal to 1e-4", "yes, in parts"
 _DETECTRON2, _ON_D2, _OWN = "Detectron2", "bowenc0221 on Detectron2", "bowenc0221"
 ROWS = (
-    Row("Detectron2 R52", published("detectron2_resnet52"), "60.3", _DETECTRON2, _EQUAL),
-    Row("Detectron2 R52, separable", published("detectron2_resnet52_separable"), "60.3", _DETECTRON2, _EQUAL),
-    Row("Detectron2 R50", published("detectron2_resnet50"), "58.6", _DETECTRON2, _YES),
-    Row("Detectron2 X65", published("detectron2_xception65"), "62.6", _ON_D2, _YES),
-    Row("Detectron2 X65, separable", published("detectron2_xception65_separable"), "61.4", _ON_D2, _YES),
-    Row("Detectron2 H48", published("detectron2_hrnet48"), "63.3", _ON_D2, _YES),
-    Row("Detectron2 H48, separable", published("detectron2_hrnet48_separable"), "63.4", _ON_D2, _YES),
-    Row("bowenc0221 MNV2", published("bowenc_mobilenet_v2"), "55.1", _OWN, _EQUAL),
-    Row("bowenc0221 R50", published("bowenc_resnet50"), "59.8", _OWN, _EQUAL),
-    Row("bowenc0221 R101", published("bowenc_resnet101"), "60.3", _OWN, _PARTS),
-    Row("bowenc0221 X101", published("bowenc_resnext101"), "61.4", _OWN, _PARTS),
-    Row("bowenc0221 X65", published("bowenc_xception65"), "61.8", _OWN, _EQUAL),
-    Row("bowenc0221 H48", published("bowenc_hrnet48"), "63.4", _OWN, _EQUAL),
-    Row("DeepLab2 R50", published("deeplab2_resnet50"), "59.8", "DeepLab2", "no"),
+    published("Detectron2 R52", "detectron2_resnet52", _DETECTRON2, _EQUAL),
+    published("Detectron2 R52, separable", "detectron2_resnet52_separable", _DETECTRON2, _EQUAL),
+    published("Detectron2 R50", "detectron2_resnet50", _DETECTRON2, _YES),
+    published("Detectron2 X65", "detectron2_xception65", _ON_D2, _YES),
+    published("Detectron2 X65, separable", "detectron2_xception65_separable", _ON_D2, _YES),
+    published("Detectron2 H48", "detectron2_hrnet48", _ON_D2, _YES),
+    published("Detectron2 H48, separable", "detectron2_hrnet48_separable", _ON_D2, _YES),
+    published("bowenc0221 MNV2", "bowenc_mobilenet_v2", _OWN, _EQUAL),
+    published("bowenc0221 R50", "bowenc_resnet50", _OWN, _EQUAL),
+    published("bowenc0221 R101", "bowenc_resnet101", _OWN, _PARTS),
+    published("bowenc0221 X101", "bowenc_resnext101", _OWN, _PARTS),
+    published("bowenc0221 X65", "bowenc_xception65", _OWN, _EQUAL),
+    published("bowenc0221 H48", "bowenc_hrnet48", _OWN, _EQUAL),
+    published("DeepLab2 R50", "deeplab2_resnet50", "DeepLab2", "no"),
     *(
         Row("default", ModelConfig(backbone=backbone, output_stride=output_stride))
         for backbone, output_stride in (

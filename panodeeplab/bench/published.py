@@ -32,6 +32,7 @@ OF_CONFIG = {
     "cityscapes_bowenc_resnet50": Published(59.8, "Cityscapes", _BOWENC),
     "cityscapes_bowenc_resnext101": Published(61.4, "Cityscapes", _BOWENC),
     "cityscapes_bowenc_xception65": Published(61.8, "Cityscapes", _BOWENC),
+    "cityscapes_deeplab2_resnet50": Published(59.8, "Cityscapes", "google-research/deeplab2, model zoo"),
     "cityscapes_detectron2_hrnet48": Published(63.3, "Cityscapes", _ON_DETECTRON2),
     "cityscapes_detectron2_hrnet48_separable": Published(63.4, "Cityscapes", _ON_DETECTRON2),
     "cityscapes_detectron2_resnet50": Published(58.6, "Cityscapes", _DETECTRON2),
