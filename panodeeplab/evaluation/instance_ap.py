@@ -14,7 +14,7 @@ import torch
 from panodeeplab.classes import ClassTable
 from panodeeplab.data.sample import Segment
 from panodeeplab.evaluation.mergeable import Mergeable
-from panodeeplab.evaluation.panoptic_quality import TruthSegments, as_map, positions, truth_segments
+from panodeeplab.evaluation.panoptic_quality import TruthSegments, as_maps, positions, truth_segments
 from panodeeplab.ops import pair_counts
 
 # IoU that a match must exceed; AP is the mean over all of them, AP50 is that of the first.
@@ -79,12 +79,7 @@ class InstanceAP(Mergeable):
             ValueError: maps that are not (H, W) int32 of one shape, an instance without a score or with one
                 that is not finite, or a segment that `PanopticQuality.update` refuses.
         """
-        prediction, target = as_map(prediction, "prediction"), as_map(target, "target")
-        if prediction.shape != target.shape:
-            raise ValueError(
-                "prediction and target must have one shape, "
-                f"got {tuple(prediction.shape)} and {tuple(target.shape)}"
-            )
+        prediction, target = as_maps(prediction, target)
         truth = truth_segments(segments_info, len(self.classes))
         pairs, counts = (result.numpy() for result in pair_counts(target, prediction))
         ids = self._instances(pairs[:, 1])

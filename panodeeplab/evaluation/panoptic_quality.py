@@ -218,12 +218,7 @@ class PanopticQuality(Mergeable):
                 target segment with id 0, the id of another, an unknown class, or `iscrowd` other than 0 and
                 1.
         """
-        prediction, target = as_map(prediction, "prediction"), as_map(target, "target")
-        if prediction.shape != target.shape:
-            raise ValueError(
-                "prediction and target must have one shape, "
-                f"got {tuple(prediction.shape)} and {tuple(target.shape)}"
-            )
+        prediction, target = as_maps(prediction, target)
         truth = truth_segments(segments_info, len(self.classes))
         pairs, counts = (result.numpy() for result in pair_counts(target, prediction))
         self._counts += match_segments(
@@ -284,12 +279,24 @@ def truth_segments(segments_info: Sequence[Segment], num_classes: int) -> TruthS
     return TruthSegments(ids, classes, is_crowd == 1)
 
 
-def as_map(values: torch.Tensor | np.ndarray, name: str) -> torch.Tensor:
-    """A map as `pair_counts` takes it: on the CPU, contiguous.
+def as_maps(
+    prediction: torch.Tensor | np.ndarray, target: torch.Tensor | np.ndarray
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Two maps as `pair_counts` takes them: on the CPU, contiguous.
 
     Raises:
-        ValueError: not (H, W) int32.
+        ValueError: not (H, W) int32 of one shape.
     """
+    prediction, target = _as_map(prediction, "prediction"), _as_map(target, "target")
+    if prediction.shape != target.shape:
+        raise ValueError(
+            "prediction and target must have one shape, "
+            f"got {tuple(prediction.shape)} and {tuple(target.shape)}"
+        )
+    return prediction, target
+
+
+def _as_map(values: torch.Tensor | np.ndarray, name: str) -> torch.Tensor:
     if values.ndim != 2 or values.dtype not in (torch.int32, np.int32):
         raise ValueError(f"{name} must be (H, W) int32, got {tuple(values.shape)} {values.dtype}")
     if isinstance(values, np.ndarray):

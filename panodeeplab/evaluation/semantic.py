@@ -13,7 +13,7 @@ import torch
 from panodeeplab.classes import ClassTable
 from panodeeplab.data.sample import Segment
 from panodeeplab.evaluation.mergeable import Mergeable
-from panodeeplab.evaluation.panoptic_quality import as_map, positions, truth_segments
+from panodeeplab.evaluation.panoptic_quality import as_maps, positions, truth_segments
 from panodeeplab.ops import pair_counts
 
 IGNORE_LABEL = 255
@@ -168,12 +168,7 @@ class SemanticIoU(Mergeable):
             ValueError: maps that are not (H, W) int32 of one shape, a predicted class outside the table, or a
                 segment that `PanopticQuality.update` refuses.
         """
-        prediction, target = as_map(prediction, "prediction"), as_map(target, "target")
-        if prediction.shape != target.shape:
-            raise ValueError(
-                "prediction and target must have one shape, "
-                f"got {tuple(prediction.shape)} and {tuple(target.shape)}"
-            )
+        prediction, target = as_maps(prediction, target)
         num_classes = len(self.classes)
         truth = truth_segments(segments_info, num_classes)
         pairs, counts = (result.numpy() for result in pair_counts(target, prediction))
