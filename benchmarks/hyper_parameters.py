@@ -1,11 +1,11 @@
 """Which settings of the training matter for PQ on small data: short runs on generated streets, one at a time.
 
-    python benchmarks/hyper_parameters.py --iterations 300 --seeds 2 --output runs/hyper_parameters
+    python benchmarks/hyper_parameters.py --iterations 600 --seeds 2 --backbone-weights mobilenet_v2.pth
 
-Each run is configs/street_tiny.yaml on fewer and smaller streets; it is evaluated once, at its end, on
-streets that it has not seen. The table gives the mean over seeds and half their range: a difference below
-that range says nothing. Runs that are there are not repeated, so that more seeds, or a run that was stopped,
-cost only what is missing.
+Each run is configs/street_tiny.yaml on fewer and smaller streets, from ImageNet's backbone where a file of it
+is given; it is evaluated once, at its end, on streets that it has not seen. The table gives the mean over
+seeds and half their range: a difference below that range says nothing. Runs that are there are not repeated,
+so that more seeds, or a run that was stopped, cost only what is missing.
 """
 
 import argparse
@@ -53,6 +53,7 @@ def settings(args: argparse.Namespace) -> list[str]:
         f"training.warmup_iterations={args.iterations // 20}",
         "training.workers=0",
         "training.device=cpu",
+        *([f"model.backbone_weights={args.backbone_weights}"] if args.backbone_weights else []),
     ]
 
 
@@ -70,6 +71,7 @@ def main() -> None:
     )
     parser.add_argument("--output", type=Path, default=Path("runs/hyper_parameters"))
     parser.add_argument("--config", type=Path, default=Path("configs/street_tiny.yaml"))
+    parser.add_argument("--backbone-weights", type=Path, help="ImageNet's MobileNetV2, a .pth of torchvision")
     parser.add_argument("--size", type=int, nargs=2, default=(128, 256), metavar=("H", "W"))
     parser.add_argument("--images", type=int, default=200, help="streets to train on (default: %(default)s)")
     parser.add_argument("--validation", type=int, default=40, help="unseen ones (default: %(default)s)")
