@@ -183,7 +183,7 @@ def peak_of_a_step(folder: Path, **training) -> int:
     "training",
     [
         {},
-        {"precision": "bfloat16", "activation_checkpointing": True},
+        {"activation_checkpointing": True},
         {"micro_batch_size": 1, "frozen": ["backbone"], "ema_decay": 0.9},
     ],
 )
