@@ -29,6 +29,8 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
 
     `-n NUMBER` is obeyed, and the suite needs no plugin: this is why it is not in pyproject.toml.
     """
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        return  # A worker has this hook too, and no workers of its own.
     options, cores = config.option, _cores()
     is_whole = config.args_source is not pytest.Config.ArgsSource.ARGS
     if getattr(options, "numprocesses", 0) is None and is_whole and cores > 1 and not options.usepdb:
