@@ -27,13 +27,14 @@ LONGEST = (
 def pytest_cmdline_main(config: pytest.Config) -> None:
     """The whole suite takes all cores where pytest-xdist is installed; what is named runs in this process.
 
-    `-n NUMBER` is obeyed, and the suite needs no plugin: this is why it is not in pyproject.toml.
+    Here and not in pyproject.toml, for the suite needs no plugin. `-n NUMBER` is obeyed.
     """
     if "PYTEST_XDIST_WORKER" in os.environ:
         return  # A worker has this hook too, and no workers of its own.
     options, cores = config.option, _cores()
-    is_whole = config.args_source is not pytest.Config.ArgsSource.ARGS
-    if getattr(options, "numprocesses", 0) is None and is_whole and cores > 1 and not options.usepdb:
+    is_named = config.args_source is pytest.Config.ArgsSource.ARGS or options.keyword
+    is_watched = options.usepdb or options.capture == "no"
+    if getattr(options, "numprocesses", 0) is None and cores > 1 and not (is_named or is_watched):
         # Each worker takes a gigabyte or two.
         options.numprocesses = min(cores, 8)
         options.dist = "loadfile"
