@@ -148,7 +148,7 @@ def test_nothing_reaches_the_weights_from_a_gradient_that_is_not_finite():
 def test_a_compiled_step_takes_the_same_step():
     plain, compiled = make_step(), make_step(compile=True)
     # The frontend is what can go wrong here; making kernels takes a minute.
-    compiled.network = torch.compile(compiled.model, backend="eager")
+    compiled.network = torch.compile(compiled.model, backend="aot_eager")
     torch.manual_seed(0)
     expected = plain(make_batch(), 0)
     torch.manual_seed(0)
