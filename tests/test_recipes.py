@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from panodeeplab import config as configuration
+from panodeeplab.bench.published import OF_CONFIG
 from panodeeplab.data.datasets import build_dataset
 from panodeeplab.losses import panoptic_losses
 from panodeeplab.model import PanopticDeepLab, Predictions
@@ -40,6 +41,7 @@ def test_a_recipe_names_its_score_and_source(name):
     head = (CONFIGS / f"{name}.yaml").read_text().split("data:")[0]
     assert re.search(r"Published: PQ \d\d\.\d on (Cityscapes val|COCO val)", head)
     assert ("Detectron2" in head) or ("bowenc0221" in head) or ("DeepLab2" in head)
+    assert f"Published: PQ {OF_CONFIG[name].pq} on {OF_CONFIG[name].data} val" in head
 
 
 @pytest.mark.parametrize(("name", "millions"), PARAMETERS.items())
