@@ -30,7 +30,7 @@ def _decode(decoder, encoded: np.ndarray, size: tuple[int, int], mode: str) -> n
 
 
 def decode_rgb_png(encoded: np.ndarray) -> np.ndarray | None:
-    """Decode a PNG of three channels of 8 bits with kornia-rs, in a fifth of the time that OpenCV takes.
+    """Decode a PNG of three channels of 8 bits with kornia-rs: a photo in half the time that OpenCV takes.
 
     Args:
         encoded: (n,) uint8, the bytes of a file.
