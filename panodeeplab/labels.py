@@ -40,7 +40,7 @@ def draw_labels(picture: np.ndarray, panoptic: np.ndarray, label_of: Callable[[i
     step = max(1, round(max(height, width) / _PLACED_SIDE))
     small = np.array(panoptic[step // 2 :: step, step // 2 :: step], np.int32, order="C")
     taken = np.zeros(small.shape, np.bool_)
-    label_height = _letter(" ", font_size).shape[0] // _FINE
+    label_height = _line_height(font_size)
     # The cheap tests first: most segments of a crowded street are too small for any text.
     least_area = 2 * font_size * font_size / step**2
     for segment_id, y, x, radius in _interior_points(small, least_area):
@@ -48,11 +48,7 @@ def draw_labels(picture: np.ndarray, panoptic: np.ndarray, label_of: Callable[[i
         if label is None or label_height > height or label_height > 2.2 * step * radius:
             continue
         label_width = _line_width(label.text, font_size)
-        if label.is_thing:
-            room = 1.5 * step * max(cv2.boundingRect((small == segment_id).view(np.uint8))[2:])
-        else:
-            room = 3.0 * step * radius
-        if label_width > min(width, room):
+        if label_width > width:
             continue
         top = min(max(round(step * y - label_height / 2), 0), height - label_height)
         left = min(max(round(step * x - label_width / 2), 0), width - label_width)
@@ -60,17 +56,24 @@ def draw_labels(picture: np.ndarray, panoptic: np.ndarray, label_of: Callable[[i
         covered = taken[top // step : -(-bottom // step), left // step : -(-right // step)]
         if covered.any():
             continue
+        # A segment is at least as long as twice the radius; what is longer is looked at only where it counts.
+        if label_width > 3.0 * step * radius:
+            if not label.is_thing:
+                continue
+            sides = cv2.boundingRect((small == segment_id).view(np.uint8))[2:]
+            if label_width > 1.5 * step * max(sides):
+                continue
         covered[:] = True
-        _write(picture[top:bottom, left:right], _line_mask(label.text, font_size), label.color)
+        _write(picture[top:bottom, left:right], _blank(label.text, font_size), label.color)
 
 
 def write_line(picture: np.ndarray, text: str) -> None:
     """Write a line of text into the upper left corner; nothing if it is empty or does not fit."""
     height, width = picture.shape[:2]
     size = _font_size(height, width)
-    if text and _letter(" ", size).shape[0] // _FINE <= height and _line_width(text, size) <= width:
-        mask = _line_mask(text, size)
-        _write(picture[: mask.shape[0], : mask.shape[1]], mask, np.zeros(3, np.uint8))
+    if text and _line_height(size) <= height and _line_width(text, size) <= width:
+        region = picture[: _line_height(size), : _line_width(text, size)]
+        _write(region, _blank(text, size), np.zeros(3, np.uint8))
 
 
 def _interior_points(ids: np.ndarray, least_area: float) -> list[tuple[int, float, float, float]]:
@@ -112,18 +115,45 @@ def _font_size(height: int, width: int) -> int:
     return min(max(round(min(height, width * 0.6) / 46), 10), 40)
 
 
+@lru_cache(maxsize=1024)
 def _line_width(text: str, size: int) -> int:
-    return sum(_letter(letter, size).shape[1] for letter in f" {text} ") // _FINE
+    return sum(_fine_letter(letter, size).shape[1] for letter in f" {text} ") // _FINE
 
 
-def _line_mask(text: str, size: int) -> np.ndarray:
-    """Coverage 0..255 of a line put together from letters: a text with a score changes with every picture."""
-    line = np.concatenate([_letter(letter, size) for letter in f" {text} "], 1)
-    return cv2.resize(line, (line.shape[1] // _FINE, line.shape[0] // _FINE), interpolation=cv2.INTER_AREA)
+@lru_cache(maxsize=256)
+def _blank(text: str, size: int) -> np.ndarray:
+    """(h, 3 * w) uint16: how far, of 256, each channel of a line's pixels is free of ink.
+
+    It is put together from letters: a text with a score changes with every picture.
+    """
+    # A letter that ends between two pixels shares one with the next.
+    ink = np.zeros((_line_height(size), _line_width(text, size) + 1), np.uint8)
+    begin = 0
+    for letter in f" {text} ":
+        mask = _letter(letter, size, begin % _FINE)
+        ink[:, begin // _FINE : begin // _FINE + mask.shape[1]] += mask
+        begin += _fine_letter(letter, size).shape[1]
+    ink = ink[:, :-1]
+    return cv2.merge([256 - ink.astype(np.uint16) - (ink >> 7)] * 3).reshape(len(ink), -1)
 
 
-@lru_cache(maxsize=2048)
-def _letter(letter: str, size: int) -> np.ndarray:
+def _line_height(size: int) -> int:
+    return _fine_letter(" ", size).shape[0] // _FINE
+
+
+@lru_cache(maxsize=4096)
+def _letter(letter: str, size: int, shift: int) -> np.ndarray:
+    """Coverage of a letter that begins `shift` times a `_FINE`th of a pixel behind the first one."""
+    fine = _fine_letter(letter, size)
+    height, width = fine.shape
+    padded = np.pad(fine, ((0, 0), (shift, -(shift + width) % _FINE)))
+    # Rounded down, so that what two letters put into one pixel is no more than 255.
+    sums = padded.reshape(height // _FINE, _FINE, -1, _FINE).sum((1, 3), dtype=np.int64)
+    return (sums // _FINE**2).astype(np.uint8)
+
+
+@lru_cache(maxsize=1024)
+def _fine_letter(letter: str, size: int) -> np.ndarray:
     """Coverage 0..255 of a letter, `_FINE` times as large, as wide as its advance."""
     font = _font(_FINE * size)
     top, bottom = font.getbbox("Ag")[1::2]
@@ -139,18 +169,17 @@ def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     return ImageFont.load_default(size)
 
 
-def _write(region: np.ndarray, mask: np.ndarray, color: np.ndarray) -> None:
-    """Write white text on a dark plate of the color's hue, in place."""
+def _write(region: np.ndarray, blank: np.ndarray, color: np.ndarray) -> None:
+    """Write white text on a dark plate of the color's hue, in place; `blank` as `_blank` gives it."""
     color = color.astype(np.float64)
     brightness = max(float(color @ (0.299, 0.587, 0.114)), 1.0)
     plate = np.rint(_PLATE * color * min(1.0, _PLATE_BRIGHTNESS / brightness)).astype(np.uint16)
     # In whole numbers of 16 bits. What the plate lacks to white is left where there is no ink.
-    shape, missing = region.shape, region.astype(np.uint16)
+    missing = region.astype(np.uint16).reshape(blank.shape)
     missing *= _THROUGH_PLATE
     missing >>= 8
-    missing += plate
+    missing += np.tile(plate, region.shape[1])
     np.subtract(255, missing, out=missing)
-    blank = 256 - mask.astype(np.uint16) - (mask >> 7)
-    missing *= cv2.merge([blank] * 3).reshape(shape)
+    missing *= blank
     missing >>= 8
-    np.subtract(255, missing, out=region, casting="unsafe")
+    np.subtract(255, missing.reshape(region.shape), out=region, casting="unsafe")
