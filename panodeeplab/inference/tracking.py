@@ -112,8 +112,10 @@ class Tracker:
         seen = seen._replace(
             category=category[known], box=box[known], velocity=velocity, missed=0 * seen.missed
         )
-        lost = np.setdiff1d(np.flatnonzero(old.missed < self._patience), row)
-        lost = old.take(lost)._replace(missed=old.missed[lost] + 1)
+        is_lost = old.missed < self._patience
+        is_lost[row[known]] = False
+        lost = old.take(is_lost)
+        lost = lost._replace(missed=lost.missed + 1)
         new = self._new_tracks(
             category[~known], box[~known], np.concatenate([seen.number, lost.number]), divisor
         )
