@@ -13,7 +13,7 @@ def thing_overlaps(
     columns = len(ids) + 1
     pairs = (before * columns + places).flatten()
     counts = torch.bincount(pairs, minlength=(last_count + 1) * columns)
-    return places.int(), counts.view(last_count + 1, columns)
+    return places.int().contiguous(), counts.view(last_count + 1, columns)
 
 
 def renumber_(panoptic: Tensor, ids: Tensor, new_ids: Tensor) -> None:
