@@ -31,6 +31,14 @@
 
 namespace {
 
+std::shared_ptr<ov::Model> read_model(ov::Core &core, const std::string &path) {
+    try {
+        return core.read_model(path);
+    } catch (const ov::Exception &) {
+        throw std::runtime_error(path + " is no network that OpenVINO can read");
+    }
+}
+
 /* The description that every exported network carries: OpenVINO's files in their own, ONNX in the framework's part. */
 Json description(const ov::Model &model) {
     const std::vector<std::vector<std::string>> places = {{"panodeeplab"}, {"framework", "panodeeplab"}};
@@ -153,7 +161,7 @@ void write_overlay(const std::string &path, const Picture &image, const Panoptic
 void run(const std::string &model_path, const std::string &image_path, const std::string &output, int threads) {
     Picture image = read_png(image_path);
     ov::Core core;
-    const std::shared_ptr<ov::Model> model = core.read_model(model_path);
+    const std::shared_ptr<ov::Model> model = read_model(core, model_path);
     const Json json = description(*model);
     const std::vector<uint8_t> is_thing = thing_flags(json["classes"]);
 
