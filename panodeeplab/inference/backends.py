@@ -126,10 +126,10 @@ def load_network(model: nn.Module | Exported, backend: str, precision: str, devi
 
 
 class _Compiled:
-    """`torch.compile` of a network: once for the first shape of images, once for all others.
+    """`torch.compile` of a network: for the first shape of images, then for all others at once.
 
-    Left to itself, it would compile again for every dimension that is new, and stop at its limit of eight.
-    One image and several are two cases to it.
+    Left to itself, it would compile again for each dimension that differs, and soon be at its limit of eight
+    compilations. One image and several are still two cases to it, and sizes with and without padding.
     """
 
     def __init__(self, model: nn.Module) -> None:

@@ -150,7 +150,8 @@ def test_an_image_becomes_the_map_that_a_predictor_makes(segment, network, frame
     sky = result.semantic == result.classes.names.index("sky")
     color = np.array(result.classes.colors[result.classes.names.index("sky")])
     assert sky.any()
-    assert np.abs(overlay[sky] - (frame[sky] + color) / 2).max() <= 1
+    # But for the outlines of things before the sky.
+    assert (np.abs(overlay[sky] - (frame[sky] + color) / 2).max(1) <= 1).mean() > 0.9
 
 
 @pytest.mark.parametrize("kind", ["gray", "palette", "alpha", "16 bits", "bilevel", "one pixel"])

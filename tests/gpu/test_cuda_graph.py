@@ -103,9 +103,6 @@ def test_a_network_that_waits_for_the_gpu_is_an_error(gpu):
     graphed(pictures(256, 512)[0])
     with pytest.raises(ValueError, match="cuda_graph must be False for this model, which cannot be recorded"):
         graphed(pictures(256, 512)[0])
-    torch.cuda.synchronize()
-    graphed.network = network
-    assert graphed(pictures(256, 512)[0]).panoptic.shape == (256, 512)
 
 
 @pytest.mark.parametrize("settings", [{"flip": True}, {"scales": (1.0, 1.5)}])

@@ -167,7 +167,7 @@ def test_predictor_says_what_it_chose_and_gives_one_map_whatever_runs(checkpoint
 
 
 def test_images_of_many_sizes_are_compiled_for_a_few_times(monkeypatch):
-    """The first shape, any other of one image, any other of several: each further one would cost a minute."""
+    """The first shape, any other of one image, any other of several: a compilation takes a minute."""
     compiled = []
 
     def counting(graph, _):
