@@ -101,4 +101,4 @@ def _read_aoti(path: Path) -> str:
             f"checkpoint: {path} is no package of AOTInductor, which `panodeeplab export --format aoti` "
             "writes; docs/export.md says how to run a program of torch.export"
         )
-    return next((value[KEY] for value in values if KEY in value), "")
+    return next((value[KEY] for value in values if isinstance(value, dict) and KEY in value), "")
