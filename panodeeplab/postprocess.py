@@ -124,6 +124,23 @@ class PanopticResult:
         )
 
 
+@dataclass(frozen=True, eq=False)
+class SegmentedMaps:
+    """What `segment_maps` makes, on the device of the predictions.
+
+    Attributes:
+        output: of the op, for the batch.
+        class_map: (N, H, W) int32, or None if it was not asked for.
+        predictions: on the grid that the maps were made from, or None if they were not asked for.
+        stride: pixels of the image in a cell of that grid.
+    """
+
+    output: ops.PanopticOutput
+    class_map: Tensor | None
+    predictions: Predictions | None
+    stride: int
+
+
 def postprocess(
     predictions: Predictions,
     *,
@@ -136,7 +153,46 @@ def postprocess(
     align_corners: bool = False,
     keep_predictions: bool = False,
 ) -> list[PanopticResult]:
-    """Panoptic results of a batch, at the size of the images even if the network saw them at another.
+    """Panoptic results of a batch: `segment_maps`, then `to_results`.
+
+    Args:
+        predictions: see `segment_maps`, likewise all that follow.
+
+    Returns:
+        One result per image, without its image.
+
+    Raises:
+        ValueError: see `segment_maps`.
+    """
+    segmented = segment_maps(
+        predictions,
+        input_size=input_size,
+        output_size=output_size,
+        classes=classes,
+        config=config,
+        stride=stride,
+        class_map=class_map,
+        align_corners=align_corners,
+        keep_predictions=keep_predictions,
+    )
+    return to_results(segmented, classes=classes, config=config)
+
+
+def segment_maps(
+    predictions: Predictions,
+    *,
+    input_size: tuple[int, int],
+    output_size: tuple[int, int] | None = None,
+    classes: ClassTable,
+    config: PostprocessConfig,
+    stride: int = STRIDE,
+    class_map: bool = False,
+    align_corners: bool = False,
+    keep_predictions: bool = False,
+) -> SegmentedMaps:
+    """Panoptic maps of a batch, at the size of the images even if the network saw them at another.
+
+    On a GPU it waits for nothing, and can be part of a CUDA graph.
 
     Nothing is resized after the decision: the network's maps are stretched to the image, so that outlines are
     as fine as the image, and areas, boxes and centers are counted in its pixels. The lengths and areas of
@@ -149,13 +205,10 @@ def postprocess(
         classes: of the semantic channels.
         config: thresholds and sizes.
         stride: pixels of the input in a cell of the predictions.
-        class_map: whether the results have one.
+        class_map: whether to make one.
         align_corners: of the network, see `panodeeplab.model.PanopticDeepLab`: whether the corners of its
             grid lie on the middles of corner pixels.
-        keep_predictions: whether the results have them, on the grid that the map was made from.
-
-    Returns:
-        One result per image, without its image.
+        keep_predictions: whether to keep them, on the grid that the map was made from.
 
     Raises:
         ValueError: if `classes` are not the channels of `predictions.semantic`, the predictions do not cover
@@ -204,19 +257,39 @@ def postprocess(
         void_label=VOID_LABEL,
         semantic_probability=True,
     )
-    output = ops.PanopticOutput(*(value.cpu() for value in output))
-    class_maps = [None] * len(output.panoptic)
-    if class_map:
-        class_maps = _class_maps(predictions, op_stride, align_corners, output_size)
+    return SegmentedMaps(
+        output=output,
+        class_map=_class_maps(predictions, op_stride, align_corners, output_size) if class_map else None,
+        predictions=predictions if keep_predictions else None,
+        stride=op_stride,
+    )
+
+
+def to_results(
+    segmented: SegmentedMaps, *, classes: ClassTable, config: PostprocessConfig
+) -> list[PanopticResult]:
+    """Copy what was found to the CPU.
+
+    Args:
+        segmented: maps of a batch.
+        classes: that they were made with.
+        config: likewise.
+
+    Returns:
+        One result per image, without its image. On the CPU its maps are those of `segmented`, not copied.
+    """
+    output = ops.PanopticOutput(*(value.cpu() for value in segmented.output))
+    class_map = None if segmented.class_map is None else segmented.class_map.cpu().numpy()
+    kept = segmented.predictions
     return [
         PanopticResult(
             panoptic=output.panoptic[n].numpy(),
             segments=_segments(ops.PanopticOutput(*(value[n] for value in output)), classes, config),
             classes=classes,
             label_divisor=config.label_divisor,
-            class_map=class_maps[n],
-            predictions=Predictions(*(maps[n].cpu() for maps in predictions)) if keep_predictions else None,
-            stride=op_stride,
+            class_map=None if class_map is None else class_map[n],
+            predictions=None if kept is None else Predictions(*(maps[n].cpu() for maps in kept)),
+            stride=segmented.stride,
         )
         for n in range(len(output.panoptic))
     ]
@@ -224,8 +297,8 @@ def postprocess(
 
 def _class_maps(
     predictions: Predictions, stride: int, align_corners: bool, output_size: tuple[int, int]
-) -> list[np.ndarray]:
-    """The class of each pixel: the op finds it where nothing is a thing and no area too small."""
+) -> Tensor:
+    """(N, H, W), the class of each pixel: the op finds it where nothing is a thing and no area too small."""
     output = ops.panoptic_segmentation(
         *predictions,
         stride=stride,
@@ -235,7 +308,7 @@ def _class_maps(
         stuff_area=0,
         label_divisor=1,
     )
-    return list(output.panoptic.cpu().numpy())
+    return output.panoptic
 
 
 def _stretch(predictions: Predictions, factors: tuple[float, float], size: tuple[int, int]) -> Predictions:
@@ -255,13 +328,17 @@ def _stretch(predictions: Predictions, factors: tuple[float, float], size: tuple
         finer = F.interpolate(padded, scale_factor=factors, mode="bilinear", align_corners=False)
         return finer[..., : size[0], : size[1]]
 
-    # Offsets count cells, and the cells are smaller now.
-    scale = predictions.offset.new_tensor(factors).view(1, 2, 1, 1)
     return Predictions(
         semantic=stretched(predictions.semantic),
         center=stretched(predictions.center),
-        offset=stretched(predictions.offset) * scale,
+        offset=_in_cells(stretched(predictions.offset), factors),
     )
+
+
+def _in_cells(offset: Tensor, factors: tuple[float, float]) -> Tensor:
+    """Offsets count cells, and there are more by `factors`, (y, x)."""
+    # By numbers and not by a tensor of them, whose copy to a GPU would be waited for.
+    return torch.stack([offset[:, axis] * factor for axis, factor in enumerate(factors)], dim=1)
 
 
 def _on_edges(
@@ -282,11 +359,10 @@ def _on_edges(
         grid = places.expand(len(maps), -1, -1, -1)
         return F.grid_sample(maps.float(), grid, mode="bilinear", padding_mode="border", align_corners=True)
 
-    scale = predictions.offset.new_tensor(factors).view(1, 2, 1, 1)
     return Predictions(
         semantic=sampled(predictions.semantic),
         center=sampled(predictions.center),
-        offset=sampled(predictions.offset) * scale,
+        offset=_in_cells(sampled(predictions.offset), factors),
     )
 
 
@@ -335,4 +411,12 @@ def _segments(
     return tuple(segments)
 
 
-__all__ = ["VOID_LABEL", "PanopticResult", "PanopticSegment", "postprocess"]
+__all__ = [
+    "VOID_LABEL",
+    "PanopticResult",
+    "PanopticSegment",
+    "SegmentedMaps",
+    "postprocess",
+    "segment_maps",
+    "to_results",
+]

@@ -14,7 +14,7 @@ OVERRIDE = {
 }
 
 BACKEND = {
-    "choices": ["auto", "eager", "compile", "onnxruntime", "openvino"],
+    "choices": ["auto", "eager", "compile", "onnxruntime", "openvino", "aoti"],
     "help": "what runs the network (default: %(default)s)",
 }
 

@@ -41,7 +41,7 @@ def add_commands(command: Command) -> None:
         type=int,
         nargs=2,
         metavar=("H", "W"),
-        help="of the images, for operators, aoti and tensorrt, which want it fixed (default: as trained)",
+        help="of the images, for operators and tensorrt, which want it fixed (default: as trained)",
     )
     sub.add_argument(
         "--precision",

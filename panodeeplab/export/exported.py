@@ -1,12 +1,14 @@
-"""Exported files as networks, whichever of ONNX Runtime and OpenVINO runs them."""
+"""Exported files as networks, whichever of ONNX Runtime, OpenVINO and PyTorch runs them."""
 
+import json
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from panodeeplab.export.metadata import KEY, Metadata
 
 # Endings by which an exported file is told from a checkpoint.
-SUFFIXES = (".onnx", ".xml")
+SUFFIXES = (".onnx", ".xml", ".pt2")
 
 MISSING_OPENVINO = 'OpenVINO is not installed: pip install "panodeeplab[openvino]"'
 MISSING_ONNXRUNTIME = 'ONNX Runtime is not installed: pip install "panodeeplab[onnx]"'
@@ -17,7 +19,7 @@ class Exported:
     """A file that `panodeeplab export` wrote, described but not yet loaded.
 
     Attributes:
-        path: .onnx, or .xml with its .bin beside it.
+        path: .onnx, .xml with its .bin beside it, or a .pt2 that AOTInductor compiled.
         metadata: what the file says of its network.
     """
 
@@ -29,7 +31,7 @@ def open_exported(path: str | Path) -> Exported:
     """Read the description of an exported file.
 
     Args:
-        path: of an .onnx file or of an OpenVINO .xml.
+        path: of an .onnx file, of an OpenVINO .xml or of an AOTInductor .pt2, whose code is not loaded.
 
     Raises:
         FileNotFoundError: no such file.
@@ -39,7 +41,8 @@ def open_exported(path: str | Path) -> Exported:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"checkpoint: no file {path}")
-    text = _read_onnx(path) if path.suffix == ".onnx" else _read_openvino(path)
+    readers = {".onnx": _read_onnx, ".xml": _read_openvino, ".pt2": _read_aoti}
+    text = readers[path.suffix](path)
     if not text:
         raise ValueError(f"checkpoint: {path} was not exported by panodeeplab, it has no {KEY!r} metadata")
     try:
@@ -83,3 +86,19 @@ def _read_openvino(path: Path) -> str:
         raise ValueError(f"checkpoint: {path} is not a network that OpenVINO can load: {reason}") from None
     where = ["framework", KEY] if path.suffix == ".onnx" else [KEY]
     return model.get_rt_info(where).astype(str) if model.has_rt_info(where) else ""
+
+
+def _read_aoti(path: Path) -> str:
+    try:
+        with zipfile.ZipFile(path) as package:
+            names = [name for name in package.namelist() if "/data/aotinductor/" in name]
+            descriptions = [name for name in names if name.endswith("_metadata.json")]
+            values = [json.loads(package.read(name)) for name in descriptions]
+    except (OSError, zipfile.BadZipFile, ValueError) as error:
+        raise ValueError(f"checkpoint: {path} is not a package of AOTInductor: {error}") from None
+    if not names:
+        raise ValueError(
+            f"checkpoint: {path} is no package of AOTInductor, which `panodeeplab export --format aoti` "
+            "writes; docs/export.md says how to run a program of torch.export"
+        )
+    return next((value[KEY] for value in values if isinstance(value, dict) and KEY in value), "")

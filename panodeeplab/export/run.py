@@ -31,8 +31,8 @@ def export(
         checkpoint: see `panodeeplab.model.load_checkpoint`.
         output: file to write; an OpenVINO .xml gets a .bin beside it.
         format: of the file; by default what its ending says.
-        size: (H, W) of the images, where it must be fixed ("operators", "aoti", "tensorrt"); by default the
-            one that the model was trained at.
+        size: (H, W) of the images, where it must be fixed ("operators", "tensorrt"); by default the one that
+            the model was trained at.
         precision: "int8" quantizes (onnx, openvino), "float16" halves the weights (openvino, tensorrt).
         calibration: folder of images that int8 takes its ranges from.
         postprocess: what the .onnx holds after the network: nothing, the post-processing in ONNX's operators,
@@ -77,7 +77,7 @@ def export(
 
         build_engine(loaded.model, output, size, half=precision == "float16")
     else:
-        _export_torch(loaded, output, metadata, size, compiled=format == "aoti")
+        _export_torch(loaded, output, metadata, compiled=format == "aoti")
     print(f"{output}: {output.stat().st_size / 1e6:.1f} MB, {precision}, images (N, H, W, 3) uint8 RGB")
     return 0
 
@@ -100,22 +100,23 @@ def _export_onnx(
     write_onnx(proto, output, metadata)
 
 
-def _export_torch(
-    loaded: Checkpoint, output: Path, metadata: Metadata, size: tuple[int, int], *, compiled: bool
-) -> None:
+def _export_torch(loaded: Checkpoint, output: Path, metadata: Metadata, *, compiled: bool) -> None:
     from panodeeplab.export.metadata import KEY
-    from panodeeplab.export.network import ExportedForm
     from panodeeplab.export.onnx import export_program
 
-    if not compiled:
-        with replacing(output) as temporary:
-            torch.export.save(export_program(loaded.model), temporary, extra_files={KEY: metadata.to_json()})
-        return
-    sample = torch.zeros(1, *size, 3, dtype=torch.uint8)
-    with torch.no_grad():
-        program = torch.export.export(ExportedForm(loaded.model), (sample,))
+    program = export_program(loaded.model)
     with replacing(output) as temporary:
-        torch._inductor.aoti_compile_and_package(program, package_path=str(temporary))
+        if compiled:
+            settings = {
+                "aot_inductor.metadata": {KEY: metadata.to_json()},
+                # As many threads as torch has when it runs, and not as many as it has now.
+                "cpp.dynamic_threads": True,
+            }
+            torch._inductor.aoti_compile_and_package(
+                program, package_path=str(temporary), inductor_configs=settings
+            )
+        else:
+            torch.export.save(program, temporary, extra_files={KEY: metadata.to_json()})
 
 
 def _format_of(output: Path) -> Format:

@@ -1,4 +1,4 @@
-"""What runs the network: PyTorch, ONNX Runtime or OpenVINO, behind one call.
+"""What runs the network: PyTorch, AOTInductor, ONNX Runtime or OpenVINO, behind one call.
 
 A network, as the predictor sees it, is a callable from a batch (N, 3, H, W) uint8 RGB on its device to
 `Predictions`; the normalization is inside. Several threads may call it at once.
@@ -16,7 +16,7 @@ from panodeeplab.inference.eager import fold_batch_norm, is_foldable, with_preci
 from panodeeplab.predictions import Predictions
 
 Network = Callable[[Tensor], Predictions]
-Backend = Literal["auto", "eager", "compile", "onnxruntime", "openvino"]
+Backend = Literal["auto", "eager", "compile", "onnxruntime", "openvino", "aoti"]
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 
 # What each backend computes in, by kind of device.
@@ -28,6 +28,7 @@ _LEGAL = {
     ("onnxruntime", "cpu"): ("float32",),
     ("onnxruntime", "cuda"): ("float32",),
     ("openvino", "cpu"): ("float32", "bfloat16"),
+    ("aoti", "cpu"): ("float32",),
 }
 
 
@@ -40,7 +41,7 @@ def choose(
     seconds and gives the maps of PyTorch to 1e-4 of their largest value at float32. On a CPU that is
     OpenVINO, else ONNX Runtime for an exported file and PyTorch for a checkpoint; on other devices PyTorch.
     A precision of "auto" is float16 on CUDA, bfloat16 on CPUs with instructions for it, else float32; an
-    exported file in int8 stays that.
+    exported file in int8 stays that. A .pt2 is compiled code, for which "aoti" must be asked.
 
     Raises:
         ValueError: no such backend or precision, or they do not go together with the model or the device.
@@ -50,6 +51,17 @@ def choose(
         raise ValueError(f"backend must be one of {', '.join(get_args(Backend))}, got {backend!r}")
     if precision not in get_args(Precision):
         raise ValueError(f"precision must be one of {', '.join(get_args(Precision))}, got {precision!r}")
+    is_package = isinstance(model, Exported) and model.path.suffix == ".pt2"
+    if is_package and backend != "aoti":
+        raise ValueError(
+            f"backend must be aoti for {model.path}, got {backend!r}: it holds compiled code, which runs "
+            "with your rights, so take it only from whom you trust"
+        )
+    if backend == "aoti" and not is_package:
+        raise ValueError(
+            "backend is 'aoti', which runs a .pt2 that `panodeeplab export --format aoti` wrote, got "
+            f"{model.path if isinstance(model, Exported) else 'a checkpoint'}"
+        )
     if backend == "auto":
         backend = _fastest(model, device)
     if backend in ("eager", "compile") and isinstance(model, Exported):
@@ -66,7 +78,7 @@ def choose(
         if backend == name and not _installed(module):
             raise ModuleNotFoundError(f"backend is {name!r}, but {missing}")
     legal = _LEGAL.get((backend, device.type))
-    if legal is None and backend in ("onnxruntime", "openvino"):
+    if legal is None and backend in ("onnxruntime", "openvino", "aoti"):
         raise ValueError(f"backend {backend!r} does not run on device {str(device)!r}")
     legal = legal or ("float32",)
     if isinstance(model, Exported) and model.metadata.precision == "int8":
@@ -103,10 +115,33 @@ def load_network(model: nn.Module | Exported, backend: str, precision: str, devi
         from panodeeplab.inference.onnxruntime import OnnxRuntimeNetwork
 
         return OnnxRuntimeNetwork(model, device=device)
+    if backend == "aoti":
+        from panodeeplab.inference.aoti import AotiNetwork
+
+        return AotiNetwork(model)
     if is_foldable(model):
         model = with_precision(fold_batch_norm(model), getattr(torch, precision))
     model = model.eval().to(device, memory_format=torch.channels_last)
-    return torch.compile(model, dynamic=None) if backend == "compile" else model
+    return _Compiled(model) if backend == "compile" else model
+
+
+class _Compiled:
+    """`torch.compile` of a network: for the first shape of images, then for all others at once.
+
+    Left to itself, it would compile again for each dimension that differs, and soon be at its limit of eight
+    compilations. One image and several are still two cases to it, and sizes with and without padding.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self._network = torch.compile(model)
+        self._first: torch.Size | None = None
+
+    def __call__(self, images: Tensor) -> Predictions:
+        if self._first is None:
+            self._first = images.shape
+        if images.shape != self._first:
+            torch._dynamo.maybe_mark_dynamic(images, (0, 2, 3))
+        return self._network(images)
 
 
 def _fastest(model: nn.Module | Exported, device: torch.device) -> str:

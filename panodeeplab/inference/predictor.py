@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal, overload
+from typing import Any, Literal, overload
 
 import cv2
 import numpy as np
@@ -18,9 +18,10 @@ from panodeeplab.classes import ClassTable
 from panodeeplab.config import PostprocessConfig
 from panodeeplab.export.exported import SUFFIXES, Exported, open_exported
 from panodeeplab.inference.backends import Backend, Precision, choose, load_network
+from panodeeplab.inference.cuda_graph import GraphedRuns
 from panodeeplab.inference.multi_scale import average_views
-from panodeeplab.postprocess import PanopticResult, postprocess
-from panodeeplab.predictions import STRIDE
+from panodeeplab.postprocess import PanopticResult, SegmentedMaps, postprocess, segment_maps, to_results
+from panodeeplab.predictions import STRIDE, Predictions
 
 
 def read_image(path: str | Path) -> np.ndarray:
@@ -90,22 +91,27 @@ class Predictor:
             averaged.
         flip: test-time augmentation: average with the predictions of the mirrored image, at every scale.
         class_map: whether results have a `class_map`.
-        backend: what runs the network: "eager" or "compile" (PyTorch), "onnxruntime", "openvino" or "auto",
-            the fastest of those that are installed and start within seconds, see
-            `panodeeplab.inference.backends.choose`. The last two take as many threads as
-            `torch.get_num_threads()` says when the predictor is made.
+        backend: what runs the network: "eager" or "compile" (PyTorch), "onnxruntime", "openvino", "aoti" (a
+            .pt2 file, which holds compiled code: take it only from whom you trust) or "auto", the fastest of
+            those that are installed and start within seconds, see `panodeeplab.inference.backends.choose`.
+            ONNX Runtime and OpenVINO take as many threads as `torch.get_num_threads()` says when the
+            predictor is made.
         precision: of the network, "float32", "bfloat16", "float16" or "auto": float16 on CUDA, bfloat16 on
             CPUs with instructions for it, else float32.
+        cuda_graph: on CUDA, with `backend` "eager": record what the GPU does for images of a shape that comes
+            again, from scaling to the panoptic map, and launch it as one. See
+            `panodeeplab.inference.cuda_graph.GraphedRuns` for which shapes.
 
     Attributes:
         network: what runs: from (N, 3, H, W) uint8 on `device` to `panodeeplab.predictions.Predictions`.
         backend: the one that was chosen.
         precision: likewise; "int8" for a file that was exported so.
         keep_predictions: whether results have `predictions`.
+        graphs: the recorded runs; None without `cuda_graph`.
 
     Raises:
         ValueError: `size` is not two positive integers, `scales` not positive numbers, the device does not
-            exist, or backend, precision, device and model do not go together.
+            exist, or backend, precision, device, model and `cuda_graph` do not go together.
         ModuleNotFoundError: the backend is not installed.
     """
 
@@ -123,6 +129,7 @@ class Predictor:
         backend: Backend = "auto",
         precision: Precision = "auto",
         keep_predictions: bool = False,
+        cuda_graph: bool = False,
     ) -> None:
         if len(scales) == 0 or not all(0 < scale < float("inf") for scale in scales):
             raise ValueError(f"scales must be positive numbers, at least one, got {scales}")
@@ -145,6 +152,13 @@ class Predictor:
         self.align_corners = (
             model.metadata.align_corners if isinstance(model, Exported) else model.align_corners
         )
+        if cuda_graph and (self.device.type != "cuda" or self.backend != "eager"):
+            raise ValueError(
+                f"cuda_graph goes with backend 'eager' on CUDA, got {self.backend!r} on {self.device}"
+            )
+        if cuda_graph and (tuple(scales) != (1.0,) or flip):
+            raise ValueError("cuda_graph goes without test-time augmentation: scales (1.0,) and no flip")
+        self.graphs = GraphedRuns(self.device) if cuda_graph else None
         self.network = load_network(model, self.backend, self.precision, self.device)
         self.classes = classes
         self.config = config or PostprocessConfig()
@@ -167,13 +181,14 @@ class Predictor:
         backend: Backend = "auto",
         precision: Precision = "auto",
         keep_predictions: bool = False,
+        cuda_graph: bool = False,
     ) -> "Predictor":
         """Load a trained model with its classes and its post-processing.
 
         Args:
             checkpoint: a file that training or `panodeeplab import-checkpoint` wrote, the name of a bundled
-                model, "street-tiny", or a file that `panodeeplab export` wrote (.onnx, or OpenVINO's .xml),
-                which brings the same and does not need the network's definition.
+                model, "street-tiny", or a file that `panodeeplab export` wrote (.onnx, OpenVINO's .xml, or
+                AOTInductor's .pt2), which brings the same and does not need the network's definition.
             device: see `Predictor`.
             size: (H, W) to scale images into; "trained" takes the size that the model was trained at,
                 "native" scales nothing.
@@ -183,6 +198,7 @@ class Predictor:
             backend: see `Predictor`.
             precision: see `Predictor`; an exported file has the one that it was exported with.
             keep_predictions: see `Predictor`.
+            cuda_graph: see `Predictor`.
 
         Raises:
             FileNotFoundError: no such file or bundled model.
@@ -215,10 +231,11 @@ class Predictor:
             backend=backend,
             precision=precision,
             keep_predictions=keep_predictions,
+            cuda_graph=cuda_graph,
         )
 
     def warm_up(self, image_size: tuple[int, int] | None = None, *, batch: int = 1) -> None:
-        """Run on black images, so that the first real one does not pay for memory and compilation.
+        """Run on black images, so that the first real one does not pay for memory, compilation and recording.
 
         Args:
             image_size: (H, W) of the images to come; by default `size`, or 512 x 1024 if that is None.
@@ -226,7 +243,7 @@ class Predictor:
         """
         height, width = image_size or self.size or (512, 1024)
         images = [np.zeros((height, width, 3), np.uint8)] * batch
-        # The first run compiles or sets memory aside, the second tells what is kept.
+        # The first run compiles or sets memory aside, the second records a CUDA graph.
         for _ in range(2):
             self(images)
 
@@ -276,33 +293,11 @@ class Predictor:
         output_size = tuple(images[0].shape[:2])
         clock = _StageClock(self.device)
         input_size = fitting_size(output_size, self.size)
-        if self.scales == (1.0,) and not self.flip:
-            batch = self._batch(images, input_size)
-            clock.stage("preprocess")
-            predictions = self.network(batch)
-            stride, align_corners = STRIDE, self.align_corners
+        if self.graphs is not None:
+            results = self._by_graph(images, input_size, output_size, clock)
         else:
-            clock.stage("preprocess")
-            predictions = average_views(
-                self.network,
-                self._views(images, input_size),
-                input_size,
-                align_corners=self.align_corners,
-            )
-            # A cell is a pixel now.
-            stride, align_corners = 1, False
-        clock.stage("network")
-        results = postprocess(
-            predictions,
-            input_size=input_size,
-            output_size=output_size,
-            classes=self.classes,
-            config=self.config,
-            stride=stride,
-            class_map=self.class_map,
-            keep_predictions=self.keep_predictions,
-            align_corners=align_corners,
-        )
+            predictions, grid = self._predictions(images, input_size, clock)
+            results = postprocess(predictions, **self._settings(input_size, output_size), **grid)
         clock.stage("postprocess")
         timings_ms = {stage: latency_ms / len(images) for stage, latency_ms in clock.latency_ms.items()}
         return [
@@ -312,15 +307,72 @@ class Predictor:
             for result, image in zip(results, images, strict=True)
         ]
 
+    def _predictions(
+        self, images: list[np.ndarray] | list[Tensor], input_size: tuple[int, int], clock: "_StageClock"
+    ) -> tuple[Predictions, dict[str, Any]]:
+        """Maps of a batch, and what their grid is: arguments of `postprocess`."""
+        if self.scales == (1.0,) and not self.flip:
+            batch = self._batch(images, input_size)
+            clock.stage("preprocess")
+            predictions = self.network(batch)
+            grid = {"stride": STRIDE, "align_corners": self.align_corners}
+        else:
+            clock.stage("preprocess")
+            predictions = average_views(
+                self.network,
+                self._views(images, input_size),
+                input_size,
+                align_corners=self.align_corners,
+            )
+            # A cell is a pixel now.
+            grid = {"stride": 1, "align_corners": False}
+        clock.stage("network")
+        return predictions, grid
+
+    def _by_graph(
+        self,
+        images: list[np.ndarray] | list[Tensor],
+        input_size: tuple[int, int],
+        output_size: tuple[int, int],
+        clock: "_StageClock",
+    ) -> list[PanopticResult]:
+        settings = self._settings(input_size, output_size)
+
+        def segment(batch: Tensor) -> SegmentedMaps:
+            predictions = self.network(_resized_on_device(batch, input_size))
+            return segment_maps(predictions, align_corners=self.align_corners, **settings)
+
+        def finish(segmented: SegmentedMaps) -> list[PanopticResult]:
+            clock.stage("network")
+            return to_results(segmented, classes=self.classes, config=self.config)
+
+        batch = self._stacked(images, input_size)
+        clock.stage("preprocess")
+        return self.graphs(segment, batch, key=tuple(settings.values()), finish=finish)
+
+    def _settings(self, input_size: tuple[int, int], output_size: tuple[int, int]) -> dict[str, Any]:
+        """Arguments of `postprocess` that do not depend on how the maps are made."""
+        return {
+            "input_size": input_size,
+            "output_size": output_size,
+            "classes": self.classes,
+            "config": self.config,
+            "class_map": self.class_map,
+            "keep_predictions": self.keep_predictions,
+        }
+
     def _batch(self, images: list[np.ndarray] | list[Tensor], size: tuple[int, int]) -> Tensor:
+        return _resized_on_device(self._stacked(images, size).to(self.device), size)
+
+    def _stacked(self, images: list[np.ndarray] | list[Tensor], size: tuple[int, int]) -> Tensor:
+        """Images of one size as (N, H, W, 3): arrays on the CPU, scaled to `size`; tensors at their size."""
         if isinstance(images[0], Tensor):
-            return _resized_on_device(torch.stack([image.to(self.device) for image in images]), size)
+            return torch.stack([image.to(self.device) for image in images])
         scaled = [resized(image, size) for image in images]
         batch = np.stack(scaled) if len(scaled) > 1 else scaled[0][None]
         if not (batch.flags.c_contiguous and batch.flags.writeable):
             batch = batch.copy()  # torch warns of what it may not write, and wants no negative strides
-        # The array is (N, H, W, 3); seen as (N, 3, H, W), it is channels_last as it lies.
-        return torch.from_numpy(batch).to(self.device).permute(0, 3, 1, 2)
+        return torch.from_numpy(batch)
 
     def _views(
         self, images: list[np.ndarray] | list[Tensor], input_size: tuple[int, int]
@@ -334,7 +386,7 @@ class Predictor:
 
 
 class _StageClock:
-    """Wall clock of consecutive stages; waits for the device before it reads."""
+    """Wall clock of consecutive stages; waits for what this thread gave the device before it reads."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
@@ -348,7 +400,8 @@ class _StageClock:
 
     def _now(self) -> float:
         if self._device.type == "cuda":
-            torch.cuda.synchronize(self._device)
+            # Not for the device: another thread may be recording a graph on it, which would break.
+            torch.cuda.current_stream(self._device).synchronize()
         return time.perf_counter()
 
 
@@ -373,6 +426,7 @@ def resized(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 def _resized_on_device(batch: Tensor, size: tuple[int, int]) -> Tensor:
     """(N, H, W, 3) uint8 → (N, 3, *size) uint8, channels_last; as `resized` up to the rounding of pixels."""
+    # Seen as (N, 3, H, W), it is channels_last as it lies.
     batch = batch.permute(0, 3, 1, 2)
     height, width = batch.shape[-2:]
     if (height, width) == size:

@@ -30,6 +30,10 @@ def test_openvino_file_finds_the_same(tmp_path, frame, capsys):
 def test_pt2_gives_the_maps_for_any_batch_and_size(tmp_path, frame):
     path = tmp_path / "street.pt2"
     assert main(["export", "street-tiny", str(path)]) == 0
+    with pytest.raises(
+        ValueError, match=r"street\.pt2 is no package of AOTInductor, which `panodeeplab export"
+    ):
+        Predictor.from_checkpoint(path, backend="aoti")
     program = torch.export.load(path).module(check_guards=False)
     images = torch.from_numpy(np.stack([frame[:70, :99]] * 3))
     with torch.inference_mode():

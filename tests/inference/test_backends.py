@@ -1,5 +1,6 @@
 """Every backend gives the maps of the network as it was trained."""
 
+import functools
 import threading
 
 import numpy as np
@@ -163,3 +164,43 @@ def test_predictor_says_what_it_chose_and_gives_one_map_whatever_runs(checkpoint
     ours, theirs = eager(image), other(image)
     assert (ours.panoptic != theirs.panoptic).mean() < 1e-3
     assert [s.category for s in ours.segments] == [s.category for s in theirs.segments]
+
+
+def test_images_of_many_sizes_are_compiled_for_a_few_times(monkeypatch):
+    """The first shape, any other of one image, any other of several: a compilation takes a minute."""
+    compiled = []
+
+    def counting(graph, _):
+        compiled.append(graph)
+        return graph.forward
+
+    class Halved(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.convolution = nn.Conv2d(3, 2, 3, stride=2, padding=1)
+
+        def forward(self, images):
+            return self.convolution(images.float())
+
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend=counting))
+    torch.compiler.reset()
+    module = Halved().eval()
+    network = load_network(module, "compile", "float32", CPU)
+    shapes = [(1, 64, 128), (1, 50, 90), (1, 64, 128), (1, 33, 128), (1, 64, 77), (1, 200, 31)]
+    shapes += [(2, 64, 128), (3, 40, 40), (9, 50, 90), (2, 51, 33)]
+    counts = []
+    with torch.inference_mode():
+        for shape in shapes:
+            images = batch(*shape)
+            assert torch.allclose(network(images), module(images), rtol=1e-4, atol=1e-4)
+            counts.append(len(compiled))
+    assert counts == [1, 2, 2, 2, 2, 2, 3, 3, 3, 3]
+
+
+@pytest.mark.slow
+def test_compiled_network_gives_the_maps_of_pytorch(model):
+    torch.compiler.reset()
+    network = load_network(model, "compile", "float32", CPU)
+    with torch.inference_mode():
+        for size in ((1, 64, 128), (1, 75, 90), (1, 64, 96)):
+            assert_same_maps(network(batch(*size)), model(batch(*size)), 1e-4)
