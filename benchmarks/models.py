@@ -39,6 +39,7 @@ def published(name: str, recipe: str, source: str, imports: str) -> Row:
 
 _YES, _EQUAL, _PARTS = "yes, not compared", "yes, equal to 1e-4", "yes, in parts"
 _DETECTRON2, _ON_D2, _OWN = "Detectron2", "bowenc0221 on Detectron2", "bowenc0221"
+_DEEPLAB2 = "DeepLab2"
 ROWS = (
     published("Detectron2 R52", "detectron2_resnet52", _DETECTRON2, _EQUAL),
     published("Detectron2 R52, separable", "detectron2_resnet52_separable", _DETECTRON2, _EQUAL),
@@ -53,7 +54,10 @@ ROWS = (
     published("bowenc0221 X101", "bowenc_resnext101", _OWN, _PARTS),
     published("bowenc0221 X65", "bowenc_xception65", _OWN, _EQUAL),
     published("bowenc0221 H48", "bowenc_hrnet48", _OWN, _EQUAL),
-    published("DeepLab2 R50", "deeplab2_resnet50", "DeepLab2", "no"),
+    published("DeepLab2 MNV3-S", "deeplab2_mobilenet_v3_small", _DEEPLAB2, "no"),
+    published("DeepLab2 MNV3-L", "deeplab2_mobilenet_v3_large", _DEEPLAB2, "no"),
+    published("DeepLab2 R50", "deeplab2_resnet50", _DEEPLAB2, "no"),
+    published("DeepLab2 R50 beta", "deeplab2_resnet50_beta", _DEEPLAB2, "no"),
     *(
         Row("default", ModelConfig(backbone=backbone, output_stride=output_stride))
         for backbone, output_stride in (

@@ -43,40 +43,38 @@ PDL_INLINE float float_of_bits(uint32_t bits) {
     return value;
 }
 
+PDL_INLINE uint32_t bits_of_float(float value) {
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof(bits));
+    return bits;
+}
+
 PDL_INLINE float from_bfloat16(uint16_t half) { return float_of_bits(static_cast<uint32_t>(half) << 16); }
 
 // By whole numbers but for one exact product, so that a loop over it is vectorised without hardware for halves.
 PDL_INLINE float from_float16(uint16_t half) {
     const uint32_t sign = static_cast<uint32_t>(half & 0x8000u) << 16;
     const uint32_t rest = static_cast<uint32_t>(half & 0x7fffu) << 13;
-    const float scaled = float_of_bits(rest) * 0x1p112f;
-    uint32_t bits;
-    memcpy(&bits, &scaled, sizeof(bits));
+    const uint32_t bits = bits_of_float(float_of_bits(rest) * 0x1p112f);
     const uint32_t special = static_cast<uint32_t>(-static_cast<int32_t>(rest >= 0x0f800000u)) & 0x7f800000u;
     return float_of_bits(bits | special | sign);
 }
 
-// exp(x) for x <= 0, to about 1e-7; 0 below -87.
+// exp(x) for x <= 0, to about 1e-7; that of -87, which is 2e-38, for NaN and all below.
 PDL_INLINE float exponential(float x) {
-    const float clamped = x >= -87.0f ? x : -87.0f;  // NaN too, which no whole number holds
-    const float scaled = clamped * 1.44269504f + 0.5f;
-    // Floor of a small number, without a call that keeps the loop from being vectorised.
-    const int32_t truncated = static_cast<int32_t>(scaled);
-    const int32_t power = truncated - (static_cast<float>(truncated) > scaled ? 1 : 0);
-    float rest = clamped - static_cast<float>(power) * 0.693359375f;
-    rest = rest - static_cast<float>(power) * -2.12194440e-4f;
-    float series = 1.9875691500e-4f;
-    series = series * rest + 1.3981999507e-3f;
-    series = series * rest + 8.3334519073e-3f;
-    series = series * rest + 4.1665795894e-2f;
-    series = series * rest + 1.6666665459e-1f;
-    series = series * rest + 5.0000001201e-1f;
-    series = series * (rest * rest) + rest + 1.0f;
-    // All bits or none, not a branch, or the loop around it would not be vectorised.
-    const int32_t bits = ((power + 127) * (1 << 23)) & -static_cast<int32_t>(x >= -87.0f);
-    float scale;
-    memcpy(&scale, &bits, sizeof(scale));
-    return series * scale;
+    const float clamped = x > -87.0f ? x : -87.0f;
+    const float power = clamped * 1.44269504f;
+    // Beside so large a number there is no room for a fraction: the whole part is left in its last bits.
+    const float shifted = power + 12582912.0f;
+    const float rest = power - (shifted - 12582912.0f);
+    // 2^rest, between -1/2 and 1/2; 1 at 0.
+    float series = 1.326472731e-3f;
+    series = series * rest + 9.671512991e-3f;
+    series = series * rest + 5.550733581e-2f;
+    series = series * rest + 2.402224243e-1f;
+    series = series * rest + 6.931470037e-1f;
+    series = series * rest + 1.0f;
+    return float_of_bits(bits_of_float(series) + (bits_of_float(shifted) << 23));
 }
 
 // Votes for centres are counted in whole numbers, so that any order of summation gives the same bits. A vote's position

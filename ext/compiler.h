@@ -53,6 +53,15 @@
 
 namespace pdl {
 
+// The memory around an address will be read soon.
+PDL_FORCE_INLINE void fetch_ahead(const void *address) {
+#if defined(__GNUC__)
+    __builtin_prefetch(address);
+#else
+    (void)address;
+#endif
+}
+
 // Of a set of bits, which is not empty where a place is asked for.
 #ifdef _MSC_VER
 inline int count_bits(unsigned int bits) { return static_cast<int>(__popcnt(bits)); }

@@ -15,7 +15,7 @@ namespace pdl {
 struct CornerRow {
     int32_t sample = -1;  // its row in the maps; -1: not filled yet
     LogitRow logits;
-    bool is_located = false;
+    bool is_located = false, is_softened = false;
     std::vector<float> room;  // of logits
     std::vector<SampleClass> states;
     std::vector<float> second, third, vote_y, vote_x;

@@ -12,6 +12,8 @@
 
 namespace pdl {
 
+struct SampleProbabilities;
+
 // The maps of one image.
 struct Image {
     const pdl_panoptic_arguments &arguments;
@@ -61,7 +63,9 @@ struct Grouped {
     Tally tally;
 };
 
-Grouped group_pixels(const Image &image, const std::vector<Center> &centers, int32_t *panoptic);
+// `probabilities`, if they are wanted, get every sample that a pixel lies next to.
+Grouped group_pixels(const Image &image, const std::vector<Center> &centers, int32_t *panoptic,
+                     SampleProbabilities *probabilities);
 
 // Replaces the codes in the output map by `ids[code]`, and fills in what `cells` holds.
 void write_ids(const Image &image, const std::vector<int32_t> &cells, const std::vector<int32_t> &ids,

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "corner_row.h"
+#include "probability.h"
 #include "semantic.h"
 #include "strip.h"
 
@@ -32,16 +33,18 @@ struct Grouping {
     const NearestCenter &nearest;
     int32_t *panoptic;
     std::vector<int32_t> &cells;
+    SampleProbabilities *const probabilities;
 
     Grouping(const Image &image_, const Codes &codes_, const NearestCenter &nearest_, int32_t *panoptic_,
-             std::vector<int32_t> &cells_)
+             std::vector<int32_t> &cells_, SampleProbabilities *probabilities_)
         : image(image_),
           codes(codes_),
           corners(image_.columns.spans),
           positions(positions_of(image_)),
           nearest(nearest_),
           panoptic(panoptic_),
-          cells(cells_) {}
+          cells(cells_),
+          probabilities(probabilities_) {}
 
     static std::vector<float> positions_of(const Image &image) {
         const pdl_panoptic_arguments &a = image.arguments;
@@ -72,7 +75,15 @@ struct Grouping {
         corners.pad(row.third);
         row.sample = y;
         row.is_located = false;
+        row.is_softened = false;
         return row;
+    }
+
+    void soften(CornerRow &row) const {
+        if (row.is_softened) return;
+        probabilities->add_row(row.sample, row.logits, codes.classes, corners.samples,
+                               row.states.data() + corners.first);
+        row.is_softened = true;
     }
 
     // Finds the instances that the samples of a row vote for.
@@ -221,6 +232,11 @@ PDL_CLONES void group_cells(const Grouping &grouping, int64_t i, Workspace &work
     const size_t count = columns.size();
     CornerRow &upper = grouping.row_of_corners(work, row.lower), &lower = grouping.row_of_corners(work, row.upper);
     int32_t *cells = grouping.cells.data() + i * static_cast<int64_t>(count);
+    if (grouping.probabilities != nullptr) {
+        // A row on the border of two bands belongs to the later one.
+        grouping.soften(upper);
+        if (i + 1 == static_cast<int64_t>(image.rows.spans.size())) grouping.soften(lower);
+    }
     agree(upper.states.data(), lower.states.data(), static_cast<int64_t>(count), work.classes.data());
 
     bool located = false;
@@ -290,14 +306,15 @@ void Tally::merge(const Tally &other) {
     for (size_t i = 0; i < votes.size(); i++) votes[i] += other.votes[i];
 }
 
-Grouped group_pixels(const Image &image, const std::vector<Center> &centers, int32_t *panoptic) {
+Grouped group_pixels(const Image &image, const std::vector<Center> &centers, int32_t *panoptic,
+                     SampleProbabilities *probabilities) {
     const pdl_panoptic_arguments &a = image.arguments;
     const Codes codes = {a.classes, static_cast<int64_t>(centers.size())};
     const NearestCenter nearest(centers, a.height, a.width, a.threads);
     const auto rows = static_cast<int64_t>(image.rows.spans.size());
     const size_t columns = image.columns.spans.size();
     Grouped grouped = {std::vector<int32_t>(image.rows.spans.size() * columns), Tally(codes)};
-    const Grouping grouping(image, codes, nearest, panoptic, grouped.cells);
+    const Grouping grouping(image, codes, nearest, panoptic, grouped.cells, probabilities);
 
     // Bands of rows: the samples of a row are classified and used by the cells on both sides while they are in the
     // cache; only at the border of two bands they are classified twice.

@@ -25,6 +25,9 @@ struct LogitRow {
 // The first `count` samples of row y: in place if they lie there as they are wanted, else converted into `room`.
 LogitRow read_row(const Logits &logits, int64_t y, int64_t count, std::vector<float> &room);
 
+// Class c of the sample (y, x).
+float logit_at(const Logits &logits, int64_t c, int64_t y, int64_t x);
+
 }  // namespace pdl
 
 #endif

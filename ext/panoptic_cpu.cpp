@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cmath>
 #include <new>
+#include <optional>
 #include <stdexcept>
 #include <vector>
 
@@ -125,21 +126,17 @@ void segment_image(const Image &image, const Outputs &out) {
     if (a.center_source != PDL_CENTERS_HEATMAP) centers = find_voted_centers(image, centers);
     write_centers(centers, a.top_k, out);
 
-    const Grouped grouped = group_pixels(image, centers, out.panoptic);
+    std::optional<SampleProbabilities> probabilities;
+    if (a.semantic_probability) probabilities.emplace(a.low_height, a.low_width);
+    const Grouped grouped =
+        group_pixels(image, centers, out.panoptic, probabilities ? &*probabilities : nullptr);
     const Codes codes = {a.classes, static_cast<int64_t>(centers.size())};
     std::vector<int32_t> codes_of_rows;
     const std::vector<int32_t> ids = write_segments(a, grouped.tally, codes, out, codes_of_rows);
-    if (a.semantic_probability) {
-        // While the output map still holds codes: an id may equal the void label.
-        std::vector<int32_t> every(codes.count());
-        for (size_t i = 0; i < every.size(); i++) every[i] = static_cast<int32_t>(i);
-        write_ids(image, grouped.cells, every, out.panoptic);
-        write_probabilities(image, out.panoptic, codes, codes_of_rows, out.segment_ids, out.segment_areas,
-                            out.segment_probabilities);
-        write_ids(image, std::vector<int32_t>(grouped.cells.size(), kMixed), ids, out.panoptic);
-    } else {
-        write_ids(image, grouped.cells, ids, out.panoptic);
-    }
+    if (probabilities)
+        write_probabilities(image, grouped.cells, *probabilities, out.panoptic, codes, codes_of_rows, out.segment_ids,
+                            out.segment_areas, out.segment_probabilities);
+    write_ids(image, grouped.cells, ids, out.panoptic);
 }
 
 }  // namespace

@@ -118,6 +118,8 @@ class AugmentationConfig(_Section):
     scale: tuple[float, float] = (0.5, 2.0)
     flip: float = Field(0.5, ge=0, le=1)
     color_jitter: float = Field(0.0, ge=0, le=1)
+    # DeepLab2's AutoAugment policy of color changes; see `panodeeplab.data.auto_augment`.
+    auto_augment: bool = False
     # Images with a class that is in fewer than this share of the images come more often; null: all alike.
     repeat_threshold: float | None = Field(None, gt=0, le=1)
     copy_paste: CopyPasteConfig | None = None
@@ -173,8 +175,14 @@ class ModelConfig(_Section):
     # "imagenet" has torchvision or timm download theirs, a path reads a file, null starts from scratch.
     backbone_weights: Literal["imagenet"] | Path | None = None
     output_stride: Literal[8, 16, 32] = 16
-    # Dilations of the three blocks of a ResNet's last stage; null: as torchvision has them (1, 2, 2 at 16).
+    # Dilations of the three blocks of the last stage of a ResNet or a MobileNetV3; null: as torchvision has
+    # them (1, 2, 2 and 2, 2, 2 at 16).
     last_stage_dilations: tuple[int, int, int] | None = None
+    # A ResNet's max pooling; else the block that follows has its stride, as in DeepLab2.
+    stem_pooling: bool = True
+    # MobileNetV3: skips are the wide features inside the last block of a stage, after its depthwise
+    # convolution, as in DeepLab2; else the block's output.
+    expanded_skips: bool = False
     # null: 12, 24, 36 at output stride 8, half of that at 16, a quarter at 32.
     aspp_dilations: tuple[int, int, int] | None = None
     aspp_dropout: float = Field(0.1, ge=0, lt=1)
@@ -237,6 +245,8 @@ class TrainingConfig(_Section):
     poly_power: float = Field(0.9, gt=0)
     warmup_iterations: int = Field(0, ge=0)
     weight_decay: float = Field(0.0, ge=0)
+    # Added to the root of Adam's second moment: smaller gradients than this hardly move a weight.
+    adam_epsilon: float = Field(1e-8, gt=0)
     # Gradients are scaled down to this norm; null: left as they are.
     max_gradient_norm: float | None = Field(None, gt=0)
     # Evaluate and publish the moving average of the weights with this decay, as 0.999; null: the weights.

@@ -39,6 +39,7 @@ def measure_all(
     for setting in bar:
         bar.set_postfix_str(setting.model)
         try:
+            _check_recipe(setting.model)
             results.append(_in_fresh_process(setting))
             after_each(results)
         except (ValueError, FileNotFoundError, ModuleNotFoundError) as error:
@@ -91,6 +92,14 @@ def measure_setting(setting: Setting) -> dict[str, Any]:
         | memory
         | {"environment": environment(setting.device)}
     )
+
+
+def _check_recipe(model: str) -> None:
+    """Wrong ones are told of at once, and not when a process has been started for them."""
+    from panodeeplab.bench.predictor_stages import read_config
+
+    if Path(model).suffix in (".yaml", ".yml"):
+        read_config(Path(model))
 
 
 def _check_device(device: str) -> None:

@@ -23,6 +23,7 @@ class Published(NamedTuple):
 _DETECTRON2 = "Detectron2, projects/Panoptic-DeepLab, README"
 _ON_DETECTRON2 = "bowenc0221/panoptic-deeplab, tools_d2, README"
 _BOWENC = "bowenc0221/panoptic-deeplab, README"
+_DEEPLAB2 = "google-research/deeplab2, model zoo"
 
 # By the name of the file in configs/; those that are not here are recipes of this project, trained by nobody.
 OF_CONFIG = {
@@ -32,7 +33,10 @@ OF_CONFIG = {
     "cityscapes_bowenc_resnet50": Published(59.8, "Cityscapes", _BOWENC),
     "cityscapes_bowenc_resnext101": Published(61.4, "Cityscapes", _BOWENC),
     "cityscapes_bowenc_xception65": Published(61.8, "Cityscapes", _BOWENC),
-    "cityscapes_deeplab2_resnet50": Published(59.8, "Cityscapes", "google-research/deeplab2, model zoo"),
+    "cityscapes_deeplab2_mobilenet_v3_large": Published(55.3, "Cityscapes", _DEEPLAB2),
+    "cityscapes_deeplab2_mobilenet_v3_small": Published(48.4, "Cityscapes", _DEEPLAB2),
+    "cityscapes_deeplab2_resnet50": Published(59.8, "Cityscapes", _DEEPLAB2),
+    "cityscapes_deeplab2_resnet50_beta": Published(60.8, "Cityscapes", _DEEPLAB2),
     "cityscapes_detectron2_hrnet48": Published(63.3, "Cityscapes", _ON_DETECTRON2),
     "cityscapes_detectron2_hrnet48_separable": Published(63.4, "Cityscapes", _ON_DETECTRON2),
     "cityscapes_detectron2_resnet50": Published(58.6, "Cityscapes", _DETECTRON2),
@@ -40,6 +44,10 @@ OF_CONFIG = {
     "cityscapes_detectron2_resnet52_separable": Published(60.3, "Cityscapes", _DETECTRON2),
     "cityscapes_detectron2_xception65": Published(62.6, "Cityscapes", _ON_DETECTRON2),
     "cityscapes_detectron2_xception65_separable": Published(61.4, "Cityscapes", _ON_DETECTRON2),
+    "coco_deeplab2_resnet50_beta_os16": Published(35.2, "COCO", _DEEPLAB2),
+    "coco_deeplab2_resnet50_beta_os32": Published(34.6, "COCO", _DEEPLAB2),
+    "coco_deeplab2_resnet50_os16": Published(35.1, "COCO", _DEEPLAB2),
+    "coco_deeplab2_resnet50_os32": Published(34.1, "COCO", _DEEPLAB2),
     "coco_detectron2_resnet52_separable": Published(35.5, "COCO", _DETECTRON2),
 }
 

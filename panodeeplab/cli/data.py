@@ -43,15 +43,18 @@ def _check_data(args: argparse.Namespace) -> int:
 
     print(check.format_report(report))
     if args.preview:
+        # Not above: to draw takes torch, which takes seconds to import.
+        from panodeeplab.data.check.preview import write_augmented_previews, write_previews
+
         written = []
         try:
             for prefix, dataset in datasets():
-                written += check.write_previews(dataset, args.preview, prefix=prefix)
+                written += write_previews(dataset, args.preview, prefix=prefix)
             if kind == "run":
                 from panodeeplab.training.batches import training_samples
 
                 samples = training_samples(config, build_dataset(config.data, "train"))
-                written += check.write_augmented_previews(samples, args.preview)
+                written += write_augmented_previews(samples, args.preview)
         except ValueError as error:
             print(f"no further pictures: {error}")
         print(f"wrote {check.number(len(written), 'picture')} to {args.preview}")

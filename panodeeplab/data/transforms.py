@@ -10,6 +10,7 @@ import albumentations as A
 import cv2
 import numpy as np
 
+from panodeeplab.data.auto_augment import auto_augment
 from panodeeplab.data.sample import Sample, Segment, distinct_ids
 
 # Mean color of ImageNet, RGB: what the normalization inside the network turns into zeros.
@@ -128,6 +129,7 @@ class TrainTransform:
             of it in turns; 0 leaves colors alone.
         image_size: (height, width) that an image fits into at scale 1, its aspect ratio kept; None: the size
             that each image has. Images are resampled once, whatever the two sizes are.
+        auto_augment: change colors of the whole image first, see `auto_augment.auto_augment`.
 
     Raises:
         ValueError: an argument is out of its range.
@@ -142,7 +144,9 @@ class TrainTransform:
         flip: float = 0.5,
         color_jitter: float = 0.0,
         image_size: tuple[int, int] | None = None,
+        auto_augment: bool = False,
     ) -> None:
+        self.auto_augment = auto_augment
         self.crop_size = _check_size("crop_size", crop_size)
         if len(scale) != 2 or not 0 < scale[0] <= scale[1]:
             raise ValueError(f"scale must be (low, high) with 0 < low <= high, got {scale}")
@@ -170,8 +174,12 @@ class TrainTransform:
             rng: the only source of randomness.
         """
         _check_sample(sample)
+        image = sample.image
+        if self.auto_augment:
+            # Numbers of its own: with or without it, geometry is the same.
+            image = auto_augment(image, rng.spawn(1)[0])
         self._pipeline.set_random_state(rng, random.Random(int(rng.integers(1 << 63))))
-        result = self._pipeline(image=sample.image, mask=sample.panoptic)
+        result = self._pipeline(image=image, mask=sample.panoptic)
         panoptic = result["mask"]
         return Sample(result["image"], panoptic, _visible(sample.segments_info, panoptic), sample.image_id)
 

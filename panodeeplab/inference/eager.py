@@ -11,7 +11,7 @@ def is_foldable(model: object) -> bool:
     """Whether this is our network, of which it is known what may be done to it."""
     # By its parts, so that whoever has only an exported file never imports the network's definition.
     return isinstance(model, nn.Module) and all(
-        hasattr(model, name) for name in ("backbone", "pixel_mean", "pixel_std", "padding")
+        hasattr(model, name) for name in ("backbone", "semantic_decoder", "instance_decoder", "pixel_mean")
     )
 
 

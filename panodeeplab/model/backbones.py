@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from panodeeplab.config import ModelConfig
 from panodeeplab.model import timm_backbones
 from panodeeplab.model.hrnet import HRNet
+from panodeeplab.model.mobilenet import ExpandedBlock, MobileNet
 
 STRIDES = (4, 8, 16, 32)
 
@@ -67,8 +68,7 @@ def build_backbone(config: ModelConfig) -> nn.Module:
         ModuleNotFoundError: the network or its weights come from timm, which is not installed.
     """
     name, output_stride, weights = config.backbone, config.output_stride, config.backbone_weights
-    if config.last_stage_dilations is not None and name not in (*_RESNETS, "resnet52"):
-        raise ValueError(f"last_stage_dilations is {config.last_stage_dilations}, but {name} is no ResNet")
+    _check_switches(config)
     if name == "resnet52":
         network = _resnet52(config)
     elif name in _RESNETS:
@@ -104,6 +104,20 @@ def build_backbone(config: ModelConfig) -> nn.Module:
     return network
 
 
+def _check_switches(config: ModelConfig) -> None:
+    """Refuse switches of one kind of network in another."""
+    name, dilations = config.backbone, config.last_stage_dilations
+    is_resnet, is_mobilenet_v3 = name in (*_RESNETS, "resnet52"), name.startswith("mobilenet_v3")
+    if dilations is not None and not (is_resnet or is_mobilenet_v3):
+        raise ValueError(f"last_stage_dilations is {dilations}, but {name} is no ResNet and no MobileNetV3")
+    if dilations is not None and config.output_stride == 32:
+        raise ValueError(f"last_stage_dilations is {dilations}, but with output_stride 32 nothing is dilated")
+    if not config.stem_pooling and not is_resnet:
+        raise ValueError(f"stem_pooling is false, but {name} is no ResNet")
+    if config.expanded_skips and not is_mobilenet_v3:
+        raise ValueError(f"expanded_skips is true, but {name} is no MobileNetV3")
+
+
 class _ResNet(nn.Module):
     """Features of torchvision's ResNets and ResNeXts."""
 
@@ -124,25 +138,6 @@ class _ResNet(nn.Module):
         features = {}
         for stride, layer in zip(STRIDES, (self.layer1, self.layer2, self.layer3, self.layer4), strict=True):
             x = features[stride] = layer(x)
-        return features
-
-
-class _MobileNet(nn.Module):
-    """Features of torchvision's MobileNets."""
-
-    pixel_mean, pixel_std = IMAGENET_MEAN, IMAGENET_STD
-
-    def __init__(self, features: nn.Sequential, ends: tuple[int, ...]) -> None:
-        super().__init__()
-        self.features = features[: ends[-1]]
-        self._strides = dict(zip(ends, STRIDES, strict=True))
-
-    def forward(self, images: Tensor) -> dict[int, Tensor]:
-        features, x = {}, images
-        for end, layer in enumerate(self.features, start=1):
-            x = layer(x)
-            if end in self._strides:
-                features[self._strides[end]] = x
         return features
 
 
@@ -188,30 +183,40 @@ def _replaced_strides(output_stride: int) -> list[bool]:
 
 
 def _dilated_resnet(model: torchvision.models.ResNet, config: ModelConfig) -> _ResNet:
-    dilations = config.last_stage_dilations
-    if dilations is not None:
-        if config.output_stride == 32:
-            raise ValueError(
-                f"last_stage_dilations is {dilations}, but with output_stride 32 nothing is dilated"
-            )
-        for block, dilation in zip(model.layer4, dilations, strict=True):
-            block.conv2.dilation = block.conv2.padding = (dilation, dilation)
+    if config.last_stage_dilations is not None:
+        for block, dilation in zip(model.layer4, config.last_stage_dilations, strict=True):
+            _dilate(block.conv2, dilation)
+    if not config.stem_pooling:
+        # The first block halves the resolution instead, where all other stages do: in its 3x3 convolution.
+        model.maxpool = nn.Identity()
+        first = model.layer1[0]
+        first.conv2.stride = first.downsample[0].stride = (2, 2)
     return _ResNet(model)
 
 
-def _mobilenet(config: ModelConfig) -> _MobileNet:
+def _mobilenet(config: ModelConfig) -> MobileNet:
     build, imagenet, ends = _MOBILENETS[config.backbone]
     model = build(weights=imagenet if config.backbone_weights == "imagenet" else None)
     _load_local(model, config.backbone_weights)
     for stride, start, end in zip(STRIDES[1:], ends, ends[1:], strict=False):
         if stride > config.output_stride:
             _dilate(model.features[start:end], stride // config.output_stride)
-    return _MobileNet(model.features, ends)
+    if config.last_stage_dilations is not None:
+        # The last layer of the stage is a 1x1 convolution.
+        blocks = model.features[ends[-2] : ends[-1] - 1]
+        for block, dilation in zip(blocks, config.last_stage_dilations, strict=True):
+            _dilate(block, dilation)
+    if config.expanded_skips:
+        for end in ends[:-1]:
+            model.features[end - 1] = ExpandedBlock(model.features[end - 1])
+    network = MobileNet(model.features[: ends[-1]], dict(zip(ends, STRIDES, strict=True)))
+    network.pixel_mean, network.pixel_std = IMAGENET_MEAN, IMAGENET_STD
+    return network
 
 
-def _dilate(stage: nn.Module, dilation: int) -> None:
-    """Trade a stage's stride of 2 for a dilation of all its spatial convolutions."""
-    for module in stage.modules():
+def _dilate(layers: nn.Module, dilation: int) -> None:
+    """Dilate all spatial convolutions, and take their stride away."""
+    for module in layers.modules():
         if isinstance(module, nn.Conv2d) and module.kernel_size[0] > 1:
             module.stride = (1, 1)
             module.dilation = (dilation, dilation)

@@ -17,7 +17,8 @@ class PanopticDeepLab(nn.Module):
     Images go in as they are read, 0-255; the normalization is part of the model. They are padded at the
     bottom and on the right with the mean color, to a multiple of the output stride, or of the pooling window
     where there is one (as Detectron2 wants it); with `align_corners` to k * output_stride + 1, so that the
-    corners of all grids lie on pixels. What the padding adds is cut off the predictions.
+    corners of all grids lie on pixels, and at least to the pooling window (as DeepLab2 has it). What the
+    padding adds is cut off the predictions.
 
     Args:
         config: backbone, output stride, widths, and the switches between the published implementations.
@@ -44,14 +45,11 @@ class PanopticDeepLab(nn.Module):
         self.align_corners = config.align_corners
         self.pooling_window = config.pooling_window
         self.output_stride = config.output_stride
-        self.padding = (config.output_stride, config.output_stride)
-        if config.pooling_window is not None and not config.align_corners:
-            if any(length % config.output_stride for length in config.pooling_window):
-                raise ValueError(
-                    f"pooling_window is {config.pooling_window} pixels, wanted multiples of output_stride, "
-                    f"{config.output_stride}"
-                )
-            self.padding = config.pooling_window
+        window, stride = config.pooling_window, config.output_stride
+        if window is not None and not config.align_corners and any(length % stride for length in window):
+            raise ValueError(
+                f"pooling_window is {window} pixels, wanted multiples of output_stride, {stride}"
+            )
         self.backbone = build_backbone(config)
         for name in ("pixel_mean", "pixel_std"):
             self.register_buffer(name, torch.tensor(getattr(self.backbone, name)).view(1, 3, 1, 1))
@@ -72,12 +70,19 @@ class PanopticDeepLab(nn.Module):
                 if config.batch_norm_momentum is not None:
                     module.momentum = config.batch_norm_momentum
 
-    def _padding(self, zoom: tuple[float, float]) -> tuple[int, int]:
-        """What height and width are padded to multiples of, in pixels."""
-        if self.pooling_window is None or self.align_corners:
-            return self.padding
-        cells = tuple(pixels // self.output_stride for pixels in self.pooling_window)
-        return tuple(cells * self.output_stride for cells in zoomed_window(cells, zoom))
+    def _padded(self, size: tuple[int, int], zoom: tuple[float, float]) -> list[int]:
+        """What height and width are padded to, in pixels; with aligned corners one less, like `size`."""
+        steps = (self.output_stride, self.output_stride)
+        if self.pooling_window is not None:
+            less = int(self.align_corners)
+            cells = tuple(-(-pixels // self.output_stride) for pixels in self.pooling_window)
+            window = tuple((n - less) * self.output_stride for n in zoomed_window(cells, zoom, less=less))
+            if self.align_corners:
+                size = tuple(torch.sym_max(n, least) for n, least in zip(size, window, strict=True))
+            else:
+                steps = window
+        # Nothing is negative in what is divided: exporters differ in how they round that.
+        return [(n + step - 1) // step * step for n, step in zip(size, steps, strict=True)]
 
     def _initialize(self) -> None:
         branches = [self.semantic_decoder, self.instance_decoder]
@@ -112,10 +117,9 @@ class PanopticDeepLab(nn.Module):
         extra = 1 if self.align_corners else 0
         height, width = (length - extra for length in images.shape[-2:])
         x = (images.to(self.pixel_mean.dtype) - self.pixel_mean) / self.pixel_std
-        # Nothing is negative in what is divided: exporters differ in how they round that.
-        full = [(n + p - 1) // p * p for n, p in zip((height, width), self._padding(zoom), strict=True)]
+        padded_height, padded_width = self._padded((height, width), zoom)
         # Zeros are the mean color here.
-        x = F.pad(x, (0, full[1] - width, 0, full[0] - height))
+        x = F.pad(x, (0, padded_width - width, 0, padded_height - height))
         features = self.backbone(x.contiguous(memory_format=torch.channels_last))
         semantic = self.semantic_head(self.semantic_decoder(features, zoom))
         instance = self.instance_decoder(features, zoom)

@@ -179,17 +179,15 @@ def name_segments(
 
 
 def exponential(x: Tensor) -> Tensor:
-    """exp(x) for x <= 0 in float32, by fixed steps, to about 1e-7; 0 below -87."""
-    clamped = x.clamp(min=-87.0)
-    power = torch.floor(clamped * 1.44269504 + 0.5)
-    rest = clamped - power * 0.693359375
-    rest = rest - power * -2.12194440e-4
-    series = torch.full_like(x, 1.9875691500e-4)
-    for coefficient in (1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1):
+    """exp(x) for x <= 0 in float32, by fixed steps, to about 1e-7; that of -87 for NaN and all below."""
+    power = torch.where(x > -87.0, x, -87.0) * 1.44269504
+    # Beside so large a number there is no room for a fraction: the whole part is left in its last bits.
+    shifted = power + 12582912.0
+    rest = power - (shifted - 12582912.0)
+    series = torch.full_like(x, 1.326472731e-3)
+    for coefficient in (9.671512991e-3, 5.550733581e-2, 2.402224243e-1, 6.931470037e-1, 1.0):
         series = series * rest + coefficient
-    series = series * (rest * rest) + rest + 1.0
-    scale = ((power.int() + 127) << 23).view(torch.float32)
-    return torch.where(x < -87.0, 0.0, series * scale)
+    return (series.view(torch.int32) + (shifted.view(torch.int32) << 23)).view(torch.float32)
 
 
 def segment_probabilities(

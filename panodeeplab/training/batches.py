@@ -74,6 +74,7 @@ def training_samples(config: RunConfig, dataset: PanopticDataset, *, progress: b
             augmentation.flip,
             augmentation.color_jitter,
             image_size=config.inference.input_size,
+            auto_augment=augmentation.auto_augment,
         ),
         _TargetMaker(config, dataset.classes.thing_ids),
         config.training.seed,

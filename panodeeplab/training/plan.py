@@ -74,6 +74,8 @@ def _data(config: RunConfig, samples: int, validation: int, classes: ClassTable)
     words = [f"{scale}{base}", f"mirrored with probability {augmentation.flip:g}"]
     if augmentation.color_jitter:
         words.append(f"colors varied by {augmentation.color_jitter:g}")
+    if augmentation.auto_augment:
+        words.append("colors changed by AutoAugment")
     if augmentation.repeat_threshold is not None:
         words.append(f"classes in fewer than {augmentation.repeat_threshold:.1%} of the images more often")
     if augmentation.copy_paste is not None:

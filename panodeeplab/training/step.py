@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
-from torch.optim import Optimizer
+from torch.optim import Adam, Optimizer
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.profiler import record_function
 
@@ -27,7 +27,7 @@ from panodeeplab.losses import (
 from panodeeplab.model import PanopticDeepLab
 from panodeeplab.targets import PanopticTargets
 from panodeeplab.training.distributed import total, world_size
-from panodeeplab.training.fine_tuning import train_mode
+from panodeeplab.training.fine_tuning import parameter_groups, train_mode
 from panodeeplab.training.recompute import untracked_statistics
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -46,6 +46,16 @@ def learning_rate(iteration: int, config: TrainingConfig) -> float:
     """Rate of the step after `iteration` steps: linear warm-up times polynomial decay to 0."""
     warmup = min(1.0, (iteration + 1) / max(config.warmup_iterations, 1))
     return config.peak_learning_rate * warmup * (1 - iteration / config.iterations) ** config.poly_power
+
+
+def build_optimizer(model: nn.Module, config: TrainingConfig) -> Adam:
+    """Adam over the weights that are trained; `TrainingStep` sets its learning rate.
+
+    Raises:
+        ValueError: `config.learning_rate_factors` names a layer that is not there.
+    """
+    groups = parameter_groups(model, config.learning_rate_factors)
+    return Adam(groups, eps=config.adam_epsilon, weight_decay=config.weight_decay)
 
 
 class TrainingStep:

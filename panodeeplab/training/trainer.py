@@ -39,13 +39,13 @@ from panodeeplab.training.distributed import (
     world_size,
 )
 from panodeeplab.training.evaluation import evaluate_together
-from panodeeplab.training.fine_tuning import freeze, parameter_groups
+from panodeeplab.training.fine_tuning import freeze
 from panodeeplab.training.log import Pace, RunLog, peak_memory_gb
 from panodeeplab.training.pictures import write_pictures
 from panodeeplab.training.profile import StepProfile
 from panodeeplab.training.recompute import checkpoint_activations
 from panodeeplab.training.record import data_fingerprint, write_record
-from panodeeplab.training.step import TrainingStep
+from panodeeplab.training.step import TrainingStep, build_optimizer
 from panodeeplab.training.stopping import RunStopped, StopRequest
 
 Resume = Literal["no", "yes", "auto"]
@@ -103,8 +103,7 @@ def _train(
         model = synchronize_batch_norm(model, device)
     if config.training.activation_checkpointing:
         checkpoint_activations(model.backbone)
-    groups = parameter_groups(model, config.training.learning_rate_factors)
-    optimizer = torch.optim.Adam(groups, weight_decay=config.training.weight_decay)
+    optimizer = build_optimizer(model, config.training)
     step = TrainingStep(model, optimizer, config, device)
     parts = {"model": model, "optimizer": optimizer, "scaler": step.scaler}
     if step.average is not None:

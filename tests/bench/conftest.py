@@ -1,8 +1,10 @@
 """Small measurements; how long anything took is never asserted."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from results import FAST
 
@@ -10,6 +12,14 @@ from panodeeplab.bench.measure import measure_setting
 from panodeeplab.bench.stages import Setting
 
 NARROW = {"aspp_channels": 8, "channels": 8, "skip_channels": [8, 8], "head_channels": 8}
+THREADS = torch.get_num_threads()
+
+
+@pytest.fixture(autouse=True)
+def threads() -> Iterator[None]:
+    """Other tests have as many threads as before: measuring in this process sets them."""
+    yield
+    torch.set_num_threads(THREADS)
 
 
 @pytest.fixture(scope="session")

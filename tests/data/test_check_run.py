@@ -6,8 +6,8 @@ import pytest
 
 from panodeeplab import config as configuration
 from panodeeplab.classes import ClassTable
-from panodeeplab.data.check import check_run, dataset_of_run, write_previews
-from panodeeplab.data.check.preview import draw_sample, write_augmented_previews
+from panodeeplab.data.check import check_run, dataset_of_run
+from panodeeplab.data.check.preview import draw_sample, write_augmented_previews, write_previews
 from panodeeplab.data.cityscapes import CityscapesDataset
 from panodeeplab.data.datasets import build_dataset
 from panodeeplab.data.sample import Sample

@@ -2,7 +2,6 @@
 
 import importlib.util
 import json
-import subprocess
 import sys
 import types
 from pathlib import Path
@@ -27,8 +26,9 @@ def load(path: Path):
 def repository(tmp_path_factory) -> Path:
     bundled = CLIP.with_name("street_tiny.safetensors")
     output = tmp_path_factory.mktemp("triton") / "models"
-    command = [sys.executable, GENERATOR, output, "--checkpoint", bundled]
-    subprocess.run(command, check=True, capture_output=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["make_repository.py", str(output), "--checkpoint", str(bundled)])
+        assert load(GENERATOR).main() == 0
     return output
 
 

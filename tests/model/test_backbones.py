@@ -4,6 +4,7 @@ import sys
 
 import pytest
 import torch
+import torch.nn.functional as F
 import torchvision
 from safetensors.torch import save_file
 
@@ -183,6 +184,89 @@ def test_dilation_keeps_the_weights_and_the_features_of_a_constant_image(backbon
             assert torch.allclose(middle_coarse, middle_dense, atol=1e-3, rtol=1e-3)
 
 
+@pytest.mark.parametrize("align_corners", [False, True])
+@pytest.mark.parametrize("backbone", ["resnet50", "resnet52"])
+def test_without_stem_pooling_the_first_block_has_its_stride(backbone, align_corners):
+    torch.manual_seed(2)
+    extra = int(align_corners)
+    pooled, strided = (
+        build_backbone(settings(backbone, 16, stem_pooling=on, align_corners=align_corners)).eval()
+        for on in (True, False)
+    )
+    strided.load_state_dict(pooled.state_dict())
+    image = torch.rand(1, 3, 192 + extra, 256 + extra)
+    with torch.inference_mode():
+        stem = torch.relu(strided.bn1(strided.conv1(image)))
+        first, *rest = strided.layer1
+        # The bottleneck, written out.
+        x = torch.relu(first.bn1(first.conv1(stem)))
+        x = torch.relu(first.bn2(F.conv2d(x, first.conv2.weight, stride=2, padding=1)))
+        shortcut = first.downsample[1](F.conv2d(stem, first.downsample[0].weight, stride=2))
+        x = torch.relu(first.bn3(first.conv3(x)) + shortcut)
+        for block in rest:
+            x = block(x)
+        features = strided(image)
+        assert torch.allclose(features[4], x, atol=1e-5)
+        assert features[4].shape == (1, 256, 48 + extra, 64 + extra)
+        assert not torch.allclose(features[4], pooled(image)[4], atol=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("backbone", "upstream", "widths", "ends"),
+    [
+        (
+            "mobilenet_v3_large",
+            torchvision.models.mobilenet_v3_large,
+            {4: 72, 8: 120, 16: 672, 32: 960},
+            (3, 6, 12),
+        ),
+        (
+            "mobilenet_v3_small",
+            torchvision.models.mobilenet_v3_small,
+            {4: 16, 8: 88, 16: 144, 32: 576},
+            (1, 3, 8),
+        ),
+    ],
+)
+def test_expanded_skips_are_what_the_depthwise_convolution_makes(backbone, upstream, widths, ends):
+    torch.manual_seed(2)
+    theirs = upstream().eval()
+    seen = {}
+    for stride, end in zip((4, 8, 16), ends, strict=True):
+        (depthwise,) = (
+            layer
+            for layer in theirs.features[end].block
+            if isinstance(layer, torch.nn.Sequential) and layer[0].groups > 1
+        )
+        depthwise.register_forward_hook(
+            lambda _, __, output, stride=stride: seen.update({stride: output.clone()})
+        )
+    network = build_backbone(settings(backbone, expanded_skips=True)).eval()
+    state = {key: value for key, value in theirs.state_dict().items() if not key.startswith("classifier")}
+    network.load_state_dict(state)
+    assert network.channels == widths
+    image = torch.rand(1, 3, 64, 96)
+    with torch.inference_mode():
+        seen[32] = theirs.features(image)
+        for stride, feature in network(image).items():
+            assert torch.equal(feature, seen[stride]), stride
+
+
+@pytest.mark.parametrize(
+    ("dilations", "expected"), [(None, (2, 2, 2)), ((1, 2, 2), (1, 2, 2)), ((2, 4, 8), (2, 4, 8))]
+)
+@pytest.mark.parametrize("expanded_skips", [False, True])
+@pytest.mark.parametrize("backbone", ["mobilenet_v3_large", "mobilenet_v3_small"])
+def test_dilations_of_the_last_stage_of_mobilenet_v3(backbone, expanded_skips, dilations, expected):
+    network = build_backbone(
+        settings(backbone, 16, last_stage_dilations=dilations, expanded_skips=expanded_skips)
+    )
+    depthwise = [m for m in network.modules() if isinstance(m, torch.nn.Conv2d) and m.groups > 1]
+    assert tuple(m.dilation for m in depthwise[-3:]) == tuple((d, d) for d in expected)
+    assert all(m.dilation == (1, 1) for m in depthwise[:-3])
+    assert network(torch.rand(2, 3, 64, 96))[32].shape[2:] == (4, 6)
+
+
 def test_errors(tmp_path, monkeypatch):
     with pytest.raises(FileNotFoundError, match="no file"):
         build_backbone(settings("mobilenet_v2", backbone_weights=tmp_path / "absent.pth"))
@@ -194,6 +278,10 @@ def test_errors(tmp_path, monkeypatch):
         build_backbone(settings("mobilenet_v2", 16, last_stage_dilations=(2, 4, 8)))
     with pytest.raises(ValueError, match="with output_stride 32 nothing is dilated"):
         build_backbone(settings("resnet50", 32, last_stage_dilations=(2, 4, 8)))
+    with pytest.raises(ValueError, match="stem_pooling is false, but mobilenet_v2 is no ResNet"):
+        build_backbone(settings("mobilenet_v2", stem_pooling=False))
+    with pytest.raises(ValueError, match="expanded_skips is true, but resnet50 is no MobileNetV3"):
+        build_backbone(settings("resnet50", expanded_skips=True))
     monkeypatch.setitem(sys.modules, "timm", None)
     for backbone in ("timm/convnext_atto", "xception71"):
         with pytest.raises(ModuleNotFoundError, match=r"pip install 'panodeeplab\[timm\]'"):

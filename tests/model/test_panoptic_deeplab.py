@@ -100,6 +100,24 @@ def test_a_window_as_large_as_the_image_is_the_whole_image():
             assert torch.allclose(a, b, atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("size", "padded"), [((40, 50), (65, 97)), ((33, 120), (65, 129)), ((90, 97), (97, 97))]
+)
+def test_aligned_images_are_padded_to_the_window(size, padded):
+    """The pooling then averages over as much mean color as in a crop of training."""
+    model = build(output_stride=16, pooling_window=(65, 97), align_corners=True).eval()
+    image = torch.randint(0, 256, (1, 3, *size), generator=torch.Generator().manual_seed(0)).float()
+    by_hand = model.pixel_mean.expand(1, 3, *padded).clone()
+    by_hand[..., : size[0], : size[1]] = image
+    h, w = (-(-(n - 1) // 4) + 1 for n in size)
+    seen = []
+    model.backbone.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].shape[2:]))
+    with torch.inference_mode():
+        for ours, theirs in zip(model(image), model(by_hand), strict=True):
+            assert torch.equal(ours, theirs[..., :h, :w])
+    assert seen == [padded, padded]
+
+
 def test_a_window_sees_its_part():
     """Left and right half of an image do not hear of one another where the window is half as wide."""
     model = build(pooling_window=(32, 32), backbone="resnet50").eval()

@@ -29,6 +29,7 @@ def client(predictor) -> Iterator[TestClient]:
 def address() -> Iterator[str]:
     """Of `panodeeplab serve` as a user starts it."""
     command = [sys.executable, "-m", "panodeeplab", "serve", "--port", "0", "--max-upload", "2"]
+    command += ["--backend", "eager"]  # as `predictor`
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         try:
             line = server.stdout.readline()

@@ -14,7 +14,10 @@ from uploads import encoded
 from panodeeplab.data.coco_panoptic import read_panoptic_png
 from panodeeplab.inference.demo import CLIP, read_clip
 
-playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
+playwright = pytest.importorskip(
+    "playwright.sync_api", reason='Playwright is not installed: pip install "panodeeplab[browser]"'
+)
+PATIENCE_MS = 120_000
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 if CHROMIUM is None:
     pytest.skip("there is no Chromium here", allow_module_level=True)
@@ -23,22 +26,28 @@ if CHROMIUM is None:
 @pytest.fixture(scope="module")
 def browser() -> Iterator["playwright.Browser"]:
     with playwright.sync_playwright() as p:
-        browser = p.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        browser = p.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"], timeout=PATIENCE_MS)
         yield browser
         browser.close()
+
+
+def new_page(browser, **options) -> "playwright.Page":
+    """A page in a context of its own, which `page.context.close()` ends; patient, for a busy machine."""
+    context = browser.new_context(**options)
+    context.set_default_timeout(PATIENCE_MS)
+    return context.new_page()
 
 
 @pytest.fixture
 def page(browser, address) -> Iterator["playwright.Page"]:
     """The page, which must come to its end without an error in its scripts or against its policy."""
-    context = browser.new_context(viewport={"width": 1280, "height": 900})
-    page = context.new_page()
+    page = new_page(browser, viewport={"width": 1280, "height": 900})
     errors = []
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.on("console", lambda message: errors.append(message.text) if "Policy" in message.text else None)
     page.goto(address)
     yield page
-    context.close()
+    page.context.close()
     assert errors == []
 
 
@@ -51,12 +60,12 @@ def street(tmp_path_factory) -> Path:
 
 def opened(page, path: Path) -> None:
     page.set_input_files("#file", path)
-    page.wait_for_selector("#viewer:not([hidden])", timeout=60_000)
+    page.wait_for_selector("#viewer:not([hidden])")
     settle(page)
 
 
 def settle(page) -> None:
-    page.wait_for_function("() => document.getElementById('status').hidden", timeout=60_000)
+    page.wait_for_function("() => document.getElementById('status').hidden")
     page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
 
 
@@ -147,10 +156,11 @@ def test_layers(page, street, predictor):
 def test_times_and_downloads(page, street, predictor, tmp_path):
     opened(page, street)
     result = predictor(str(street))
-    stages = [row.split()[0] for row in page.locator("#times tr").all_inner_texts()]
-    assert stages == ["decode", "preprocess", "network", "postprocess", "draw", "sum"]
+    rows = [row.split() for row in page.locator("#times tr").all_inner_texts()]
+    assert [row[0] for row in rows] == ["decode", "preprocess", "network", "postprocess", "draw", "sum"]
+    times = np.array([float(row[1]) for row in rows[:-1]])
     widths = [bar.bounding_box()["width"] for bar in page.locator("#times .bar").all()]
-    assert max(widths) == widths[2]
+    assert np.abs(widths - max(widths) * times / max(times)).max() < 2
 
     saved = {}
     for link in page.locator("#downloads a").all():
@@ -170,7 +180,7 @@ def test_times_and_downloads(page, street, predictor, tmp_path):
 
 def test_a_clip(page):
     page.set_input_files("#file", CLIP)
-    page.wait_for_selector("#clip:not([hidden])", timeout=60_000)
+    page.wait_for_selector("#clip:not([hidden])")
     settle(page)
     assert page.locator("#frame-label").inner_text() == "1 of 16, 0.00 s"
     first = canvas(page)
@@ -188,7 +198,7 @@ def test_a_clip(page):
 
 
 def problem(page) -> str:
-    page.wait_for_selector("#problem:not([hidden])", timeout=60_000)
+    page.wait_for_selector("#problem:not([hidden])")
     return page.locator("#problem").inner_text()
 
 
@@ -233,42 +243,42 @@ def test_dropped_files(page, street):
     page.dispatch_event("#drop", "dragenter", {"dataTransfer": transfer})
     assert page.locator("body.dragging").count() == 1
     page.dispatch_event("#drop", "drop", {"dataTransfer": transfer})
-    page.wait_for_selector("#viewer:not([hidden])", timeout=60_000)
+    page.wait_for_selector("#viewer:not([hidden])")
 
 
 def test_two_at_once(browser, address, street):
-    pages = [browser.new_page() for _ in range(2)]
+    pages = [new_page(browser) for _ in range(2)]
     for page in pages:
         page.goto(address)
     pages[0].click("[data-example=clip]")
     pages[1].set_input_files("#file", street)
     for page in pages:
-        page.wait_for_selector("#viewer:not([hidden])", timeout=60_000)
+        page.wait_for_selector("#viewer:not([hidden])")
         settle(page)
     assert pages[0].locator("#frame").get_attribute("max") == "15"
     assert pages[1].locator("#clip").is_hidden()
     for page in pages:
-        page.close()
+        page.context.close()
 
 
 @pytest.mark.parametrize("width", [360, 1280])
 def test_nothing_sticks_out(browser, address, width):
-    page = browser.new_page(viewport={"width": width, "height": 800}, color_scheme="dark")
+    page = new_page(browser, viewport={"width": width, "height": 800}, color_scheme="dark")
     page.goto(address)
     page.click("[data-example=image]")
-    page.wait_for_selector("#viewer:not([hidden])", timeout=60_000)
+    page.wait_for_selector("#viewer:not([hidden])")
     assert page.evaluate("() => document.documentElement.scrollWidth") <= width
     background = page.evaluate("() => getComputedStyle(document.body).backgroundColor")
     assert background == "rgb(20, 23, 27)"
-    page.close()
+    page.context.close()
 
 
 def test_another_site_cannot_read_it(browser, address):
-    page = browser.new_page()
+    page = new_page(browser)
     page.route(
         "http://evil.example/", lambda route: route.fulfill(body="<p>hello</p>", content_type="text/html")
     )
     page.goto("http://evil.example/")
     ask = "(url) => fetch(url, { method: 'POST', body: 'x' }).then((r) => r.text(), () => 'refused')"
     assert page.evaluate(ask, f"{address}/api/jobs") == "refused"
-    page.close()
+    page.context.close()

@@ -99,12 +99,14 @@ def test_other_hosts_paths_and_too_many_viewers_are_refused(server):
     ):
         with pytest.raises(urllib.error.HTTPError) as caught:
             urllib.request.urlopen(urllib.request.Request(server.url + path, headers=headers), timeout=10)
-        assert caught.value.code == code
+        with caught.value as answer:
+            assert answer.code == code
     server.show(picture(0), 0.0)
     viewers = [urllib.request.urlopen(server.url + "stream.mjpg", timeout=10) for _ in range(8)]
     with pytest.raises(urllib.error.HTTPError) as caught:
         urllib.request.urlopen(server.url + "stream.mjpg", timeout=10)
-    assert caught.value.code == 503
+    with caught.value as answer:
+        assert answer.code == 503
     for viewer in viewers:
         viewer.close()
 

@@ -1,11 +1,9 @@
 """Several processes, and several micro-batches, are the run of one process that takes the batch at once."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
+import launched
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -16,7 +14,6 @@ from panodeeplab.evaluation.evaluate import evaluate
 from panodeeplab.inference.predictor import Predictor
 from panodeeplab.training import train
 
-FOLDER = Path(__file__).resolve().parent
 LOSSES = ("semantic", "center", "offset", "total", "gradient_norm")
 # Dropout draws other numbers in each process; nothing else depends on their number.
 SETTINGS = (
@@ -27,25 +24,6 @@ SETTINGS = (
 )
 
 
-def torchrun(*arguments: object, processes: int = 2, restarts: int = 0, **environment: str) -> str:
-    """What a program under FOLDER prints, in several processes."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    command += [f"--nproc-per-node={processes}", f"--max-restarts={restarts}", *map(str, arguments)]
-    done = subprocess.run(
-        command,
-        cwd=FOLDER,
-        env=os.environ
-        | {"PYTHONPATH": f"{FOLDER.parent.parent}:{FOLDER}", "OMP_NUM_THREADS": "1"}
-        | {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
-        | environment,
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
-    assert done.returncode == 0, done.stderr[-4000:]
-    return done.stdout
-
-
 def curve(folder: Path) -> dict[str, list[float]]:
     entries = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     return {name: [e[name] for e in entries if e["kind"] == "train"] for name in LOSSES}
@@ -54,7 +32,7 @@ def curve(folder: Path) -> dict[str, list[float]]:
 @pytest.fixture(scope="module")
 def two(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("two")
-    torchrun("run_small.py", folder, *SETTINGS)
+    launched.launch(launched.run, folder, SETTINGS)
     return folder
 
 
@@ -78,20 +56,20 @@ def test_two_processes_train_as_one_with_twice_the_batch(two, tmp_path):
 
 
 def test_a_process_that_dies_is_started_again_and_nothing_is_lost(two, tmp_path):
-    torchrun("run_small.py", tmp_path, *SETTINGS, restarts=1, DIE_AT="3")
+    launched.launch(launched.run, tmp_path, SETTINGS, 3, restarts=1)
     assert (tmp_path / "died").exists()
     assert (tmp_path / "last.safetensors").read_bytes() == (two / "last.safetensors").read_bytes()
     assert curve(tmp_path) == curve(two)
 
 
 def test_scores_of_two_processes_are_those_of_one_to_the_last_bit():
-    together = json.loads(torchrun("evaluate_small.py").splitlines()[-1])
+    together = launched.launch(launched.scores)
     alone = evaluate(
         Predictor.from_checkpoint("street-tiny", class_map=True, backend="eager"),
         StreetScenes(5, size=(128, 256), seed=1),
         progress=False,
     )
-    assert together == alone
+    assert together == [alone, alone]
     assert alone["All"]["pq"] > 0.1
 
 

@@ -21,6 +21,7 @@ def test_the_plan_in_words():
         "training.base_batch_size=8",
         "training.frozen=[backbone]",
         "training.learning_rate_factors={semantic_head: 2}",
+        "augmentation.auto_augment=true",
     ]
     text = "\n".join(plan(configuration.load(STREET, overrides)))
     assert "mobilenet_v2 at output stride 32" in text
@@ -28,6 +29,7 @@ def test_the_plan_in_words():
     assert "100 iterations of 4 images, 8 times through the data" in text
     assert "learning rate 0.001 (0.002 for a batch of 8, times 4 / 8)" in text
     assert "times 2 in semantic_head" in text
+    assert "colors changed by AutoAugment" in text
     assert "2 images at once, gradients of 2 added up" in text
     assert "frozen        backbone: " in text
 

@@ -1,8 +1,7 @@
-"""Says what is wrong with a data set, file by file, counts what is in it, and draws its first samples."""
+"""Says what is wrong with a data set, file by file, and counts what is in it."""
 
 from panodeeplab.data.check.cityscapes import check_cityscapes
 from panodeeplab.data.check.coco_panoptic import check_coco_panoptic
-from panodeeplab.data.check.preview import write_augmented_previews, write_previews
 from panodeeplab.data.check.report import Report, format_report, number
 from panodeeplab.data.check.run import check_run, dataset_of_run
 
@@ -14,6 +13,4 @@ __all__ = [
     "dataset_of_run",
     "format_report",
     "number",
-    "write_augmented_previews",
-    "write_previews",
 ]
