@@ -120,7 +120,7 @@ def main() -> None:
     )
     parser.add_argument("--count", type=int, default=48, help="samples (default: %(default)s)")
     parser.add_argument("--workers", type=int, default=1, help="of the whole loader (default: %(default)s)")
-    parser.add_argument("--without-kornia", action="store_true", help="as if the extra `score` were missing")
+    parser.add_argument("--without-kornia", action="store_true", help="decode with OpenCV alone")
     parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE")
     args = parser.parse_args()
     cv2.setNumThreads(0)

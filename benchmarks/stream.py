@@ -5,8 +5,8 @@ python benchmarks/stream.py model     a video and the bundled model: each stage 
 python benchmarks/stream.py memory    36,000 frames, an hour at ten a second, with a predictor that is none
 
 Waiting stands for work that needs no processor time, such as a GPU's. On a CPU the stages share the cores, so
-the pipeline can only reach the slowest stage's own rate where the others leave it its cores: "model" also
-prints what the processor time of all stages together allows.
+the pipeline can only reach the slowest stage's own rate where the others leave it its cores: "model" prints
+both bounds, that of the slowest stage and that of the processor time of all stages, and what was reached.
 """
 
 import argparse
@@ -100,11 +100,20 @@ def with_model(path: Path, count: int, threads: int, output: bool) -> None:
     print(summary.table())
     for name, rate in alone.items():
         print(f"alone {name:<10} {rate:8.1f} FPS, {1000 * busy[name]:7.1f} ms of processor time a frame")
+    # Stages that only waited would reach the slowest one's own rate; as they share the cores, all their work
+    # has to fit into them as well. The lower of the two is what can be reached.
+    shared = os.cpu_count() / sum(busy.values())
+    bound = min(alone[slowest], shared)
     print(
-        f"{processor()}, {os.cpu_count()} cores, torch {threads} threads: pipeline {summary.fps:.1f} FPS, "
-        f"{100 * summary.fps / alone[slowest]:.0f} % of {slowest} alone; it used "
-        f"{processor_s / summary.seconds:.2f} cores; all stages' processor time allows "
-        f"{os.cpu_count() / sum(busy.values()):.1f} FPS on {os.cpu_count()} cores"
+        f"{processor()}, {os.cpu_count()} cores, torch {threads} threads\n"
+        f"bound by the slowest stage, {slowest}: {alone[slowest]:8.1f} FPS\n"
+        f"bound by processor time of all:  {shared:8.1f} FPS\n"
+        f"pipeline:                        {summary.fps:8.1f} FPS, {100 * summary.fps / bound:.0f} % of the "
+        f"lower bound, {100 * summary.fps / alone[slowest]:.0f} % of {slowest} alone\n"
+        f"one stage after another:         {1 / sum(1 / rate for rate in alone.values()):8.1f} FPS\n"
+        f"cores used by the pipeline:      {processor_s / summary.seconds:8.2f}; "
+        f"{1000 * processor_s / summary.processed:.1f} ms of processor time a frame, "
+        f"{1000 * sum(busy.values()):.1f} ms with each stage alone"
     )
 
 

@@ -1,9 +1,11 @@
 """What the options of training cost and save: memory of a step of a recipe, and time of a step here.
 
-    python benchmarks/training_options.py --steps 5
+    python benchmarks/training_options.py
+    python benchmarks/training_options.py --compile --crop 128x256 --steps 3
 
-Memory is worked out from the shapes of what autograd keeps, for `--recipe` at batch `--batch`. Time is that
-of the processor, for steps of `--timed`, options taken in turns: the median, and its ratio to none.
+Memory is worked out from the shapes of all tensors of a step, for `--recipe` at batch `--batch`. Time is that
+of steps of `--timed` on the CPU, each option once in every round: the median over the rounds of its ratio to
+a step of the same round without options.
 """
 
 import argparse
@@ -60,54 +62,79 @@ def make_step(config: configuration.RunConfig, *, channels_last: bool = True) ->
     return step
 
 
+def print_memory(recipe: str, batch: int) -> None:
+    print(f"memory of a step, GB: {recipe}, batch {batch}")
+    print(f"{'':28} {'weights':>8} {'optimizer':>9} {'average':>8} {'network':>8} {'rest':>7} {'all':>7}")
+    for name, settings in OPTIONS.items():
+        if name == "compile":
+            # It chooses what to keep by itself.
+            continue
+        overrides = [f"training.batch_size={batch}", "data.root=."]
+        overrides += [f"training.{setting}" for setting in settings]
+        config = configuration.load(ROOT / f"configs/{recipe}.yaml", overrides)
+        memory = step_memory(config, num_classes=19, images=batch)
+        sizes = (memory.weights, memory.optimizer, memory.average, memory.network, memory.rest, memory.total)
+        columns = zip(sizes, (8, 9, 8, 8, 7, 7), strict=True)
+        print(f"{name:28} " + " ".join(f"{size / 1e9:{width}.2f}" for size, width in columns), flush=True)
+
+
+def make_steps(timed: str, base: list[str], *, compiled: bool) -> dict[str, TrainingStep]:
+    steps = {}
+    for name, settings in OPTIONS.items():
+        if name == "compile" and not compiled:
+            continue
+        overrides = base + [f"training.{setting}" for setting in settings]
+        steps[name] = make_step(configuration.load(ROOT / f"configs/{timed}.yaml", overrides))
+    plain = configuration.load(ROOT / f"configs/{timed}.yaml", base)
+    return steps | {"not channels_last": make_step(plain, channels_last=False)}
+
+
+def print_times(steps: dict[str, TrainingStep], batch: Batch, count: int) -> None:
+    clocks = (time.process_time, time.perf_counter)
+    times = {name: [] for name in steps}
+    for number in range(count + 1):
+        for name, step in steps.items():
+            started = [clock() for clock in clocks]
+            step(batch, number)
+            # The first step allocates, and compiles.
+            if number > 0:
+                times[name].append([clock() - start for clock, start in zip(clocks, started, strict=True)])
+    print(f"{'':28} {'processor time':>22} {'time':>8}")
+    for name, values in times.items():
+        ratios = [
+            statistics.median(
+                own[clock] / none[clock] for own, none in zip(values, times["none"], strict=True)
+            )
+            for clock in range(2)
+        ]
+        seconds = statistics.median(processor for processor, _ in values)
+        print(f"{name:28} {seconds:10.2f} s   x {ratios[0]:6.2f} x {ratios[1]:6.2f}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--recipe", default="cityscapes_detectron2_resnet52")
-    parser.add_argument("--batch", type=int, default=2)
-    parser.add_argument("--timed", default="street_tiny")
-    parser.add_argument("--steps", type=int, default=5)
+    parser.add_argument("--recipe", default="cityscapes_detectron2_resnet52", help="(default: %(default)s)")
+    parser.add_argument("--batch", type=int, default=2, help="of the recipe (default: %(default)s)")
+    parser.add_argument("--timed", default="street_tiny", help="(default: %(default)s)")
+    parser.add_argument("--crop", help="HxW of the timed steps; by default the configuration's")
+    parser.add_argument("--steps", type=int, default=5, help="rounds (default: %(default)s)")
     parser.add_argument("--compile", action="store_true", help="time torch.compile too; takes minutes")
     args = parser.parse_args()
 
-    print(f"memory of a step, GB: {args.recipe}, batch {args.batch}")
-    print(f"{'':28} {'weights':>8} {'optimizer':>9} {'average':>8} {'network':>8} {'losses':>7} {'total':>7}")
-    base = [f"training.batch_size={args.batch}", "data.root=."]
-    for name, settings in OPTIONS.items():
-        if name == "compile":
-            continue
-        overrides = base + [f"training.{setting}" for setting in settings]
-        config = configuration.load(ROOT / f"configs/{args.recipe}.yaml", overrides)
-        images = config.training.micro_batch_size or args.batch
-        memory = step_memory(config, num_classes=19, images=images)
-        sizes = (memory.weights, memory.optimizer, memory.average, memory.network, memory.losses)
-        columns = zip(sizes, (8, 9, 8, 8, 7), strict=True)
-        row = " ".join(f"{size / 1e9:{width}.2f}" for size, width in columns)
-        print(f"{name:28} {row} {memory.total / 1e9:7.2f}")
-
-    steps = {}
-    for name, settings in OPTIONS.items():
-        if name != "compile" or args.compile:
-            overrides = ["training.device=cpu", *(f"training.{setting}" for setting in settings)]
-            config = configuration.load(ROOT / f"configs/{args.timed}.yaml", overrides)
-            steps[name] = make_step(config)
-    steps["not channels_last"] = make_step(
-        configuration.load(ROOT / f"configs/{args.timed}.yaml"), channels_last=False
+    print_memory(args.recipe, args.batch)
+    base = ["training.device=cpu"]
+    if args.crop:
+        base.append(f"augmentation.crop_size=[{args.crop.replace('x', ',')}]")
+    config = configuration.load(ROOT / f"configs/{args.timed}.yaml", base)
+    images, size = config.training.batch_size, config.augmentation.crop_size
+    print(
+        f"\na step on the CPU: {args.timed}, batch {images} of {size[0]} x {size[1]}, "
+        f"{args.steps} rounds, {torch.get_num_threads()} threads"
     )
-    batch = make_batch(config.training.batch_size, config.augmentation.crop_size)
-    times = {name: [] for name in steps}
-    for iteration in range(args.steps + 1):
-        for name, step in steps.items():
-            started = time.process_time()
-            step(batch, iteration)
-            # The first step allocates, and compiles.
-            if iteration > 0:
-                times[name].append(time.process_time() - started)
-    medians = {name: statistics.median(values) for name, values in times.items()}
-    print(f"\nprocessor time of a step: {args.timed}, {args.steps} steps, {torch.get_num_threads()} threads")
-    for name, median in medians.items():
-        print(f"{name:28} {median:7.2f} s   x {median / medians['none']:.2f}")
+    steps = make_steps(args.timed, base, compiled=args.compile)
+    print_times(steps, make_batch(images, size), args.steps)
 
 
 if __name__ == "__main__":

@@ -124,6 +124,24 @@ cdef extern from "panoptic.h" nogil:
 
     int pdl_panoptic_overlay_cpu(const pdl_overlay_arguments *arguments, uint8_t *picture)
 
+    ctypedef struct pdl_overlap_arguments:
+        const int32_t *panoptic
+        int64_t height
+        int64_t width
+        int64_t row_stride
+        int64_t step
+        const int32_t *ids
+        int64_t count
+        const int32_t *last
+        int64_t last_count
+        int32_t threads
+
+    int pdl_thing_overlaps_cpu(const pdl_overlap_arguments *arguments, int32_t *places, int64_t *counts)
+    int pdl_renumber_cpu(
+        int32_t *panoptic, int64_t height, int64_t width, int64_t row_stride, const int32_t *ids,
+        const int32_t *new_ids, int64_t count, int32_t threads,
+    )
+
 
 ABI_VERSION = PDL_ABI_VERSION
 CENTER_SOURCES = {
@@ -350,4 +368,57 @@ def panoptic_overlay(
     arguments.threads = threads
     with nogil:
         status = pdl_panoptic_overlay_cpu(&arguments, <uint8_t *>picture)
+    raise_for(status)
+
+
+def thing_overlaps(
+    uintptr_t panoptic,
+    tuple shape,
+    int64_t row_stride,
+    int64_t step,
+    uintptr_t ids,
+    int64_t count,
+    uintptr_t last,
+    int64_t last_count,
+    int32_t threads,
+    uintptr_t places,
+    uintptr_t counts,
+):
+    """Addresses as in panoptic.h; `shape` is that of the map, (H,W), whose rows may lie apart."""
+    cdef pdl_overlap_arguments arguments
+    cdef int status
+    check_addresses((panoptic, ids, last, places, counts))
+    arguments.panoptic = <const int32_t *>panoptic
+    arguments.height, arguments.width = shape
+    arguments.row_stride = row_stride
+    arguments.step = step
+    arguments.ids = <const int32_t *>ids
+    arguments.count = count
+    arguments.last = <const int32_t *>last
+    arguments.last_count = last_count
+    arguments.threads = threads
+    with nogil:
+        status = pdl_thing_overlaps_cpu(&arguments, <int32_t *>places, <int64_t *>counts)
+    raise_for(status)
+
+
+def renumber(
+    uintptr_t panoptic,
+    tuple shape,
+    int64_t row_stride,
+    uintptr_t ids,
+    uintptr_t new_ids,
+    int64_t count,
+    int32_t threads,
+):
+    """Addresses as in panoptic.h; `shape` is that of the map, (H,W), whose rows may lie apart."""
+    cdef int64_t height, width
+    cdef int status
+    check_addresses((panoptic, ids, new_ids))
+    height, width = shape
+    with nogil:
+        status = pdl_renumber_cpu(
+            <int32_t *>panoptic, height, width, row_stride, <const int32_t *>ids,
+            <const int32_t *>new_ids, count, threads,
+        )
     raise_for(status)

@@ -9,6 +9,7 @@
 
 #include "compiler.h"
 #include "panoptic.h"
+#include "runs.h"
 
 namespace pdl {
 namespace {
@@ -16,10 +17,10 @@ namespace {
 constexpr int64_t kChannels = 3;
 constexpr int64_t kBlock = 8;  // pixels of one color that are laid out at once
 
-PDL_CLONES void mix(const uint8_t *image, const uint16_t *colors, uint8_t *out, int64_t count, int32_t rest) {
-    const auto weight = static_cast<uint16_t>(rest);
+PDL_CLONES void mix(const uint8_t *image, const uint8_t *colors, uint8_t *out, int64_t count, int32_t opacity) {
+    const auto weight = static_cast<uint16_t>(opacity), rest = static_cast<uint16_t>(256 - opacity);
     for (int64_t i = 0; i < count; i++)
-        out[i] = static_cast<uint8_t>(static_cast<uint16_t>(image[i] * weight + colors[i]) >> 8);
+        out[i] = static_cast<uint8_t>(static_cast<uint16_t>(image[i] * rest + colors[i] * weight + 128) >> 8);
 }
 
 PDL_CLONES void mark_changes(const int32_t *left, const int32_t *line, const int32_t *above, uint8_t *out,
@@ -32,18 +33,6 @@ PDL_CLONES void unite(const uint8_t *more, uint8_t *out, int64_t count) {
     for (int64_t x = 0; x < count; x++) out[x] |= more[x];
 }
 
-PDL_CLONES int64_t run_end(const int32_t *line, int64_t x, int64_t end) {
-    constexpr int64_t kStep = 16;
-    const int32_t id = line[x];
-    for (x++; x + kStep <= end; x += kStep) {
-        int32_t differ = 0;
-        for (int64_t k = 0; k < kStep; k++) differ |= line[x + k] ^ id;
-        if (differ) break;
-    }
-    while (x < end && line[x] == id) x++;
-    return x;
-}
-
 // Of some rows of the picture, from top to bottom.
 class Rows {
 public:
@@ -51,24 +40,30 @@ public:
         : a_(arguments),
           width_(arguments.width),
           before_(arguments.thickness / 2),
-          colors_(static_cast<size_t>(kChannels * width_)),
+          runs_(static_cast<size_t>(width_ + 1)),
           identity_(static_cast<size_t>(2 * (width_ + 1))),
+          colors_(static_cast<size_t>(kChannels * width_)),
           changes_(static_cast<size_t>(width_)),
           edges_(static_cast<size_t>(std::max(arguments.thickness, 1) * width_)),
           line_(static_cast<size_t>(width_)) {}
 
     void draw(int64_t begin, int64_t end, uint8_t *picture) {
-        const int64_t below = a_.thickness - 1 - before_;
-        int64_t next = std::max<int64_t>(begin - before_, 0);
-        if (a_.thickness > 0 && next > 0) identify(next - 1);
-        for (int64_t y = begin; y < end; y++) {
-            const int64_t last = std::min(y + below, a_.height - 1);
-            if (a_.thickness > 0)
-                for (; next <= last; next++) find_edges(next);
-            lay_colors(y);
-            const int64_t row = y * width_ * kChannels;
-            mix(a_.image + row, colors_.data(), picture + row, width_ * kChannels, 256 - a_.opacity);
-            if (a_.thickness > 0) draw_edges(std::max<int64_t>(y - before_, 0), last, picture + row);
+        const int64_t after = std::max<int64_t>(a_.thickness - 1 - before_, 0);
+        const bool outlined = a_.thickness > 0;
+        // An outline needs the edges of some rows before and after its own, and edges the row above.
+        const int64_t first = outlined ? std::max<int64_t>(begin - before_, 0) : begin;
+        const int64_t stop = std::min(end + after, a_.height);
+        for (int64_t y = outlined ? std::max<int64_t>(first - 1, 0) : begin; y < end + after; y++) {
+            if (y < stop) {
+                find_runs(a_.panoptic + y * width_, width_, runs_.data());
+                if (y >= begin && y < end) color_row(y, picture + y * width_ * kChannels);
+                if (outlined) identify(y);
+                if (outlined && y >= first) find_edges(y);
+            }
+            const int64_t ready = y - after;
+            if (outlined && ready >= begin && ready < end)
+                draw_edges(std::max<int64_t>(ready - before_, 0), std::min(y, a_.height - 1),
+                           picture + ready * width_ * kChannels);
         }
     }
 
@@ -84,10 +79,9 @@ private:
     void identify(int64_t y) {
         const int32_t *ids = a_.panoptic + y * width_;
         int32_t *identity = identity_of(y) + 1;
-        for (int64_t x = 0; x < width_;) {
-            const int64_t end = run_end(ids, x, width_);
-            std::fill(identity + x, identity + end, color_of(ids[x])[3] ? ids[x] : -1);
-            x = end;
+        for (size_t k = 0; runs_[k] < width_; k++) {
+            const int32_t id = ids[runs_[k]];
+            std::fill(identity + runs_[k], identity + runs_[k + 1], color_of(id)[3] ? id : -1);
         }
         identity[-1] = identity[0];
     }
@@ -96,7 +90,6 @@ private:
 
     // The edges of a row, widened to both sides; to top and bottom it is done when they are drawn.
     void find_edges(int64_t y) {
-        identify(y);
         const int32_t *identity = identity_of(y);
         const int32_t *above = y > 0 ? identity_of(y - 1) : identity;
         mark_changes(identity, identity + 1, above + 1, changes_.data(), width_);
@@ -109,18 +102,19 @@ private:
         }
     }
 
-    void lay_colors(int64_t y) {
+    void color_row(int64_t y, uint8_t *out_row) {
         const int32_t *ids = a_.panoptic + y * width_;
-        uint16_t pattern[kChannels * kBlock];
-        for (int64_t x = 0; x < width_;) {
-            const int64_t end = run_end(ids, x, width_);
-            const uint8_t *color = color_of(ids[x]);
-            for (int64_t i = 0; i < kChannels * kBlock; i++)
-                pattern[i] = static_cast<uint16_t>(color[i % kChannels] * a_.opacity + 128);
-            for (; x + kBlock <= end; x += kBlock) std::memcpy(&colors_[kChannels * x], pattern, sizeof(pattern));
-            std::memcpy(colors_.data() + kChannels * x, pattern, sizeof(uint16_t) * kChannels * (end - x));
-            x = end;
+        for (size_t k = 0; runs_[k] < width_; k++) {
+            const uint8_t *color = color_of(ids[runs_[k]]);
+            uint8_t pattern[kChannels * kBlock];
+            for (int64_t i = 0; i < kChannels * kBlock; i++) pattern[i] = color[i % kChannels];
+            uint8_t *out = &colors_[kChannels * runs_[k]];
+            int64_t count = kChannels * (runs_[k + 1] - runs_[k]);
+            for (; count >= kChannels * kBlock; count -= kChannels * kBlock, out += kChannels * kBlock)
+                std::memcpy(out, pattern, sizeof pattern);
+            std::memcpy(out, pattern, static_cast<size_t>(count));
         }
+        mix(a_.image + y * width_ * kChannels, colors_.data(), out_row, width_ * kChannels, a_.opacity);
     }
 
     void draw_edges(int64_t first, int64_t last, uint8_t *out) {
@@ -143,9 +137,8 @@ private:
 
     const pdl_overlay_arguments &a_;
     int64_t width_, before_;
-    std::vector<uint16_t> colors_;
-    std::vector<int32_t> identity_;
-    std::vector<uint8_t> changes_, edges_, line_;
+    std::vector<int32_t> runs_, identity_;
+    std::vector<uint8_t> colors_, changes_, edges_, line_;
 };
 
 }  // namespace
@@ -153,7 +146,7 @@ private:
 
 extern "C" int pdl_panoptic_overlay_cpu(const pdl_overlay_arguments *arguments, uint8_t *picture) {
     const pdl_overlay_arguments &a = *arguments;
-    if (a.height < 0 || a.width < 0 || a.count < 0 || a.opacity < 0 || a.opacity > 256 || a.thickness < 0 ||
+    if (a.height < 0 || a.width < 0 || a.width >= INT32_MAX || a.count < 0 || a.opacity < 0 || a.opacity > 256 || a.thickness < 0 ||
         a.thickness > PDL_MAX_THICKNESS || a.brightness < 0 || a.brightness > 255)
         return PDL_INVALID_ARGUMENT;
     if (a.height == 0 || a.width == 0) return PDL_OK;

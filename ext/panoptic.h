@@ -6,7 +6,7 @@
 #include <stdint.h>
 
 /* Raised with every change of this file; panodeeplab/ops/_library.py has the same number. */
-#define PDL_ABI_VERSION 6
+#define PDL_ABI_VERSION 7
 
 #define PDL_OK 0
 #define PDL_INVALID_ARGUMENT 1
@@ -133,6 +133,27 @@ typedef struct {
 
 /* `picture` (height, width, 3) is written in full; it may not overlap the image. */
 int pdl_panoptic_overlay_cpu(const pdl_overlay_arguments *arguments, uint8_t *picture);
+
+typedef struct {
+    const int32_t *panoptic; /* (height, width) ids */
+    int64_t height;
+    int64_t width;
+    int64_t row_stride;  /* of `panoptic`, in elements */
+    int64_t step;        /* every step-th row and column from step / 2 on is looked at: (h, w) pixels */
+    const int32_t *ids;  /* (count,), distinct */
+    int64_t count;
+    const int32_t *last; /* (h, w) places of another map; what is not in 0..last_count - 1 is none of its things */
+    int64_t last_count;
+    int32_t threads;
+} pdl_overlap_arguments;
+
+/* `places` (h, w) gets the place in `ids` of each pixel looked at, `count` for those of no such id. `counts`
+ * (last_count + 1, count + 1) gets how many have each pair of places, `last_count` and `count` for none. */
+int pdl_thing_overlaps_cpu(const pdl_overlap_arguments *arguments, int32_t *places, int64_t *counts);
+
+/* Gives each pixel whose id is one of the distinct `ids` (count,) the one of `new_ids` at that place, in place. */
+int pdl_renumber_cpu(int32_t *panoptic, int64_t height, int64_t width, int64_t row_stride, const int32_t *ids,
+                     const int32_t *new_ids, int64_t count, int32_t threads);
 
 #ifdef __cplusplus
 }

@@ -5,21 +5,20 @@ Arrays in, a new (H, W, 3) uint8 RGB picture out. A panoptic map here always has
 are drawn by the same code in the same colors.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Protocol
 
 import cv2
 import numpy as np
 import torch
-from PIL import Image, ImageDraw, ImageFont
 
 from panodeeplab import ops
 from panodeeplab.classes import ClassTable
 from panodeeplab.data.sample import Segment
+from panodeeplab.labels import Label, draw_labels, write_line
 
 _BOUNDARY_BRIGHTNESS = 235
-_LABEL_OPACITY = 0.8
 
 
 class ScoredSegment(Protocol):
@@ -140,7 +139,20 @@ def draw_panoptic(
     picture = _overlay(image, panoptic, classes, label_divisor, opacity=opacity, thickness=thickness)
     if labels:
         scores = {segment.id: segment.score for segment in segments} if segments is not None else {}
-        _draw_labels(picture, panoptic, classes, label_divisor, scores, ids)
+        thing_ids, colors = frozenset(classes.thing_ids), _id_colors(classes, label_divisor)
+
+        def label_of(segment_id: int) -> Label | None:
+            category = segment_id // label_divisor
+            if segment_id < 0 or category >= len(classes):
+                return None
+            parts, is_thing = [classes.names[category]], category in thing_ids
+            if is_thing and ids:
+                parts.append(f"#{segment_id % label_divisor}")
+            if is_thing and segment_id in scores:
+                parts.append(f"{scores[segment_id]:.2f}")
+            return Label(" ".join(parts), is_thing, colors[segment_id, :3])
+
+        draw_labels(picture, panoptic, label_of)
     return picture
 
 
@@ -155,10 +167,7 @@ def draw_caption(picture: np.ndarray, text: str) -> None:
         ValueError: for a picture of another shape or type.
     """
     _check_image("picture", picture)
-    height, width = picture.shape[:2]
-    mask = _line_mask(text, _font_size(height, width))
-    if 0 < mask.shape[1] <= width and mask.shape[0] <= height:
-        _write(picture[: mask.shape[0], : mask.shape[1]], mask, np.zeros(3, np.uint8))
+    write_line(picture, text)
 
 
 def draw_center_heatmap(center: np.ndarray, *, image: np.ndarray | None = None) -> np.ndarray:
@@ -277,121 +286,6 @@ def _instance_shades(base: np.ndarray, count: int) -> np.ndarray:
     shades[..., 1] = np.clip(hsv[..., 1] * (1.0 - 0.5 * spread), 0.0, 1.0)
     shades[..., 2] = 0.45 + 0.2 * hsv[..., 2] + (0.55 - 0.2 * hsv[..., 2]) * spread
     return np.rint(cv2.cvtColor(shades, cv2.COLOR_HSV2RGB) * 255).astype(np.uint8)
-
-
-def _draw_labels(
-    picture: np.ndarray,
-    panoptic: np.ndarray,
-    classes: ClassTable,
-    label_divisor: int,
-    scores: Mapping[int, float],
-    numbered: bool,
-) -> None:
-    """Write names, in place, at the most interior point of each segment, the largest first."""
-    height, width = panoptic.shape
-    font_size = _font_size(height, width)
-    # Where a label goes needs no full resolution; every step-th pixel of the map says it well enough.
-    step = max(1, round(max(height, width) / 384))
-    small = np.ascontiguousarray(panoptic[step // 2 :: step, step // 2 :: step])
-    taken = np.zeros(small.shape, np.bool_)
-    ids, areas = np.unique(small, return_counts=True)
-    thing_ids = frozenset(classes.thing_ids)
-    for index in np.argsort(-areas, kind="stable"):
-        segment_id = int(ids[index])
-        category = segment_id // label_divisor
-        if segment_id < 0 or category >= len(classes):
-            continue
-        # The cheap test first: most segments of a crowded street are too small for any text.
-        if areas[index] * step * step < 2 * font_size * font_size:
-            break
-        text = classes.names[category]
-        if numbered and category in thing_ids:
-            text = f"{text} #{segment_id % label_divisor}"
-        if category in thing_ids and segment_id in scores:
-            text = f"{text} {scores[segment_id]:.2f}"
-        place = _most_interior_point(small == segment_id)
-        y, x, radius, extent = (step * value for value in place)
-        mask = _text_mask(text, font_size)
-        label_height, label_width = mask.shape
-        room = 1.5 * extent if category in thing_ids else 3.0 * radius
-        if label_height > height or label_width > min(width, room) or label_height > 2.2 * radius:
-            continue
-        top = int(np.clip(round(y - label_height / 2), 0, height - label_height))
-        left = int(np.clip(round(x - label_width / 2), 0, width - label_width))
-        bottom, right = top + label_height, left + label_width
-        covered = taken[top // step : -(-bottom // step), left // step : -(-right // step)]
-        if covered.any():
-            continue
-        covered[:] = True
-        _write(picture[top:bottom, left:right], mask, _id_colors(classes, label_divisor)[segment_id, :3])
-
-
-def _most_interior_point(mask: np.ndarray) -> tuple[float, float, float, float]:
-    """(y, x) of the pixel of a mask farthest from its outside, that distance, and the mask's longer side."""
-    rows = np.flatnonzero(mask.any(axis=1))
-    columns = np.flatnonzero(mask.any(axis=0))
-    top, left = int(rows[0]), int(columns[0])
-    inside = mask[top : rows[-1] + 1, left : columns[-1] + 1].astype(np.uint8)
-    # The border of the picture counts as outside, or labels would hug it.
-    distance = cv2.distanceTransform(
-        cv2.copyMakeBorder(inside, 1, 1, 1, 1, cv2.BORDER_CONSTANT), cv2.DIST_L2, 3
-    )
-    _, radius, _, (x, y) = cv2.minMaxLoc(distance)
-    return top + y - 0.5, left + x - 0.5, radius, float(max(inside.shape))
-
-
-def _font_size(height: int, width: int) -> int:
-    return int(np.clip(round(min(height, width * 0.6) / 46), 10, 40))
-
-
-def _line_mask(text: str, size: int) -> np.ndarray:
-    """As `_text_mask`, put together from single letters: for a text that changes with every picture."""
-    letters = [_letter(letter, size) for letter in f" {text} "] if text else []
-    if not letters:
-        return np.zeros((0, 0), np.uint8)
-    line = np.concatenate(letters, 1)
-    return cv2.resize(line, (line.shape[1] // 4, line.shape[0] // 4), interpolation=cv2.INTER_AREA)
-
-
-@lru_cache(maxsize=512)
-def _letter(letter: str, size: int) -> np.ndarray:
-    """Coverage 0..255 of a letter, four times as large, as wide as its advance."""
-    font = _font(4 * size)
-    top, bottom = font.getbbox("Ag")[1::2]
-    margin = 4 * max(2, size // 4)
-    height = 4 * -(-(int(bottom - top) + margin) // 4)
-    canvas = Image.new("L", (round(font.getlength(letter)), height))
-    ImageDraw.Draw(canvas).text((0, margin // 2 - top), letter, fill=255, font=font)
-    return np.asarray(canvas)
-
-
-@lru_cache(maxsize=1)
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return ImageFont.load_default(size)
-
-
-@lru_cache(maxsize=2048)
-def _text_mask(text: str, size: int) -> np.ndarray:
-    """Coverage 0..255 of a line of text with a margin; the height depends on the size alone."""
-    # Drawn four times as large and averaged down: at these sizes hinting would upset the letters' spacing.
-    font = _font(4 * size)
-    margin = 4 * max(2, size // 4)
-    left, _, right, _ = font.getbbox(text)
-    top, bottom = font.getbbox("Ag")[1::2]
-    width = -(-(int(right - left) + 2 * margin) // 4)
-    height = -(-(int(bottom - top) + margin) // 4)
-    canvas = Image.new("L", (4 * width, 4 * height))
-    ImageDraw.Draw(canvas).text((margin - left, margin // 2 - top), text, fill=255, font=font)
-    return cv2.resize(np.asarray(canvas), (width, height), interpolation=cv2.INTER_AREA)
-
-
-def _write(region: np.ndarray, mask: np.ndarray, color: np.ndarray) -> None:
-    """Write white text on a dark plate of the segment's hue, in place."""
-    color = color.astype(np.float32)
-    plate = color * min(1.0, 50.0 / max(float(color @ (0.299, 0.587, 0.114)), 1.0))
-    background = region * (1.0 - _LABEL_OPACITY) + plate * _LABEL_OPACITY
-    ink = (mask / np.float32(255))[..., None]
-    region[:] = np.rint(background * (1.0 - ink) + 255.0 * ink).astype(np.uint8)
 
 
 def _describe(array: np.ndarray) -> str:

@@ -11,15 +11,34 @@ from panodeeplab.cli._common import BACKEND, PRECISION, Command
 def _stream(args: argparse.Namespace) -> int:
     from panodeeplab.inference.predictor import Predictor
     from panodeeplab.inference.tracking import Tracker
-    from panodeeplab.stream import MjpegServer, StageError, VideoFile, Window, open_source, run_stream
+    from panodeeplab.stream import (
+        MjpegServer,
+        StageError,
+        VideoFile,
+        Window,
+        check_options,
+        check_video_path,
+        open_source,
+        run_stream,
+    )
 
+    # All that can be wrong is found before a camera is opened, and all else before a model is loaded.
     if args.output is None and not args.show and args.serve is None:
         raise ValueError("give --output FILE, --show or --serve")
-    source = open_source(args.source, rate=args.rate, retries=args.retries)
+    check_options(args.policy, args.alpha, args.frames)
+    if args.size is not None and min(args.size) < 1:
+        raise ValueError(f"--size must be pixels, at least 1 x 1, got {args.size[0]} x {args.size[1]}")
+    _check_device(args.device)
+    local = Path(args.source)
+    if args.rate is not None and local.is_file():
+        raise ValueError(f"--rate is for a folder of images; {args.source} is a video with a rate of its own")
+    if args.output is not None:
+        check_video_path(args.output)
+        if args.output.exists() and local.exists() and args.output.samefile(local):
+            raise ValueError(f"--output is the source, {args.source}")
+    source = open_source(args.source, rate=10.0 if args.rate is None else args.rate, retries=args.retries)
     outputs = []
     if args.output is not None:
-        if args.output.exists() and Path(args.source).exists() and args.output.samefile(args.source):
-            raise ValueError(f"--output is the source, {args.source}")
         outputs.append(VideoFile(args.output, rate=source.rate))
     if args.show:
         outputs.append(Window(f"panodeeplab: {args.source}"))
@@ -27,9 +46,14 @@ def _stream(args: argparse.Namespace) -> int:
         outputs.append(MjpegServer(args.serve))
         print(f"look at {outputs[-1].url}", file=sys.stderr)
     size = tuple(args.size) if args.size else "trained"
-    predictor = Predictor.from_checkpoint(
-        args.checkpoint, device=args.device, size=size, backend=args.backend, precision=args.precision
-    )
+    try:
+        predictor = Predictor.from_checkpoint(
+            args.checkpoint, device=args.device, size=size, backend=args.backend, precision=args.precision
+        )
+    except BaseException:
+        for output in outputs:
+            output.close()
+        raise
     try:
         summary = run_stream(
             source,
@@ -50,6 +74,17 @@ def _stream(args: argparse.Namespace) -> int:
         return 1
     # A camera has no other end.
     return 130 if summary.interrupted and not source.live and not args.show else 0
+
+
+def _check_device(name: str) -> None:
+    import torch
+
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ValueError(f"--device must be one of torch, such as cpu or cuda, got {name}") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"--device is {name}, but torch finds no CUDA device")
 
 
 def add_commands(command: Command) -> None:
@@ -89,9 +124,7 @@ def add_commands(command: Command) -> None:
         "--labels", action=argparse.BooleanOptionalAction, default=True, help="write names (default: yes)"
     )
     sub.add_argument("--alpha", type=float, default=0.5, help="weight of the colors (default: %(default)s)")
-    sub.add_argument(
-        "--rate", type=float, default=10.0, help="of a folder, images per second (default: %(default)s)"
-    )
+    sub.add_argument("--rate", type=float, metavar="FPS", help="images per second of a folder (default: 10)")
     sub.add_argument("--frames", type=int, metavar="N", help="end after so many frames")
     sub.add_argument(
         "--retries", type=int, default=5, help="to connect again to a camera that went (default: %(default)s)"

@@ -1,5 +1,7 @@
 """Training samples as an endless, repeatable sequence: batch t depends on the seed and t, on nothing else."""
 
+import atexit
+import multiprocessing
 import signal
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -92,6 +94,20 @@ def _start_worker(worker: int) -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
+def _end_workers() -> None:
+    """At the exit of the process, which would send its workers SIGTERM, which they ignore, and wait for ever.
+
+    A loader ends its workers when it goes away. After an error that nobody catches it does not: the traceback
+    holds on to it.
+    """
+    if hasattr(signal, "SIGCHLD"):
+        # torch would report them as crashed.
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    for process in multiprocessing.active_children():
+        if process.daemon:
+            process.kill()
+
+
 def training_loader(
     samples: TrainingSet,
     *,
@@ -134,6 +150,9 @@ def training_loader(
         raise ValueError(
             f"start_iteration must lie in 0..iterations, got {start_iteration} with iterations {iterations}"
         )
+    if workers:
+        atexit.unregister(_end_workers)
+        atexit.register(_end_workers)
     return DataLoader(
         samples,
         batch_sampler=_Numbers(start_iteration, iterations, batch_size, rank, world_size),

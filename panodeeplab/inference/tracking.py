@@ -6,8 +6,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from panodeeplab.ops import pair_counts
-from panodeeplab.postprocess import PanopticResult, PanopticSegment
+from panodeeplab.ops import renumber_, thing_overlaps
+from panodeeplab.postprocess import PanopticResult
 
 _COUNTED_PIXELS = 1 << 17  # of a map, about; overlaps need no more
 _BUFFER = 0.5  # of its sides, by which a box is grown on each
@@ -66,11 +66,11 @@ class Tracker:
 
     def reset(self) -> None:
         """Forget all objects, as for another video."""
-        self._tracks = _NOBODY
-        self._last: torch.Tensor | None = None  # some pixels of the last map, as it came
-        self._last_ids = np.zeros(0, np.int64)  # of the tracks in it, -1 for those that it misses
         self._shape: tuple[int, int] | None = None
         self._created = 0
+        self._tracks = _NOBODY  # those seen in the last frame first, in the order of its things
+        self._last = torch.empty(0, 0, dtype=torch.int32)  # which of them some of its pixels are
+        self._last_count = 0
 
     def update(self, result: PanopticResult) -> PanopticResult:
         """The result with the ids of its things renumbered, and `track_id` in their segments.
@@ -82,16 +82,26 @@ class Tracker:
 
         Returns:
             A new result with the same map.
+
+        Raises:
+            ValueError: the map may not be written to.
         """
-        if result.panoptic.shape != self._shape:
-            self._tracks, self._last, self._shape = _NOBODY, None, result.panoptic.shape
+        if not result.panoptic.flags.writeable:
+            raise ValueError("result.panoptic is read-only, wanted a map that can be renumbered in place")
         divisor = result.label_divisor
         things = [segment for segment in result.segments if segment.is_thing]
-        ids = np.array([segment.id for segment in things], np.int64)
+        ids = np.array([segment.id for segment in things], np.int32)
         category = np.array([segment.category_id for segment in things], np.int64)
         box = np.array([segment.box for segment in things], np.float64).reshape(-1, 4)
-        pixels = _some_pixels(result.panoptic)
-        row = self._match(ids, category, box, pixels)
+        panoptic = torch.from_numpy(result.panoptic)
+        step = max(1, round((panoptic.numel() / _COUNTED_PIXELS) ** 0.5))
+        if result.panoptic.shape != self._shape:
+            self._shape, self._tracks, self._last_count = result.panoptic.shape, _NOBODY, 0
+            self._last = torch.zeros_like(panoptic[step // 2 :: step, step // 2 :: step])
+        self._last, shared = thing_overlaps(
+            panoptic, torch.from_numpy(ids), self._last, last_count=self._last_count, step=step
+        )
+        row = self._match(category, box, shared.numpy())
 
         old, known = self._tracks, row >= 0
         seen = old.take(row[known])
@@ -102,8 +112,10 @@ class Tracker:
         seen = seen._replace(
             category=category[known], box=box[known], velocity=velocity, missed=0 * seen.missed
         )
-        lost = np.setdiff1d(np.flatnonzero(old.missed < self._patience), row)
-        lost = old.take(lost)._replace(missed=old.missed[lost] + 1)
+        is_lost = old.missed < self._patience
+        is_lost[row[known]] = False
+        lost = old.take(is_lost)
+        lost = lost._replace(missed=lost.missed + 1)
         new = self._new_tracks(
             category[~known], box[~known], np.concatenate([seen.number, lost.number]), divisor
         )
@@ -113,10 +125,14 @@ class Tracker:
         order[~known] = len(seen.number) + np.arange(len(new.number))
         now = seen.join(new).take(order)
         self._tracks = now.join(lost)
-        self._last, self._last_ids = pixels, np.concatenate([ids, np.full(len(lost.number), -1)])
+        self._last_count = len(things)
 
         new_ids = now.category * divisor + now.number
-        _renumber(result.panoptic, things, new_ids.tolist())
+        if things:
+            y0, x0, y1, x1 = *box[:, :2].min(0).astype(int), *box[:, 2:].max(0).astype(int)
+            renumber_(
+                panoptic[y0:y1, x0:x1], torch.from_numpy(ids), torch.from_numpy(new_ids.astype(np.int32))
+            )
         named = [
             replace(segment, id=new_id, track_id=track_id)
             for segment, new_id, track_id in zip(things, new_ids.tolist(), now.track_id.tolist(), strict=True)
@@ -125,22 +141,21 @@ class Tracker:
         segments = sorted(stuff + named, key=lambda segment: segment.id)
         return replace(result, segments=tuple(segments))
 
-    def _match(
-        self, ids: np.ndarray, category: np.ndarray, box: np.ndarray, pixels: torch.Tensor
-    ) -> np.ndarray:
-        """The row of the track of each thing, -1 without."""
-        row = np.full(len(ids), -1)
+    def _match(self, category: np.ndarray, box: np.ndarray, shared: np.ndarray) -> np.ndarray:
+        """The row of the track of each thing, -1 without; `shared` as `thing_overlaps` counts it."""
+        row = np.full(len(category), -1)
         tracks = self._tracks
-        if len(ids) == 0 or len(tracks.number) == 0:
+        if len(category) == 0 or len(tracks.number) == 0:
             return row
         expected = tracks.box + np.nan_to_num(tracks.velocity) * (tracks.missed + 1)[:, None]
-        masks = _mask_overlap(self._last_ids, ids, self._last, pixels)
-        overlap = np.maximum(masks, _box_overlap(expected, box))
+        overlap = _box_overlap(expected, box)
+        by_pixels = overlap[: len(shared) - 1]
+        np.maximum(by_pixels, _mask_overlap(shared), out=by_pixels)
         overlap[tracks.category[:, None] != category] *= _OTHER_CLASS
         candidates = np.flatnonzero(overlap >= self._least_overlap)
         taken = set()
         for flat in candidates[np.argsort(-overlap.ravel()[candidates], kind="stable")].tolist():
-            track, thing = divmod(flat, len(ids))
+            track, thing = divmod(flat, len(category))
             if track not in taken and row[thing] < 0:
                 taken.add(track)
                 row[thing] = track
@@ -159,29 +174,10 @@ class Tracker:
         )
 
 
-def _some_pixels(panoptic: np.ndarray) -> torch.Tensor:
-    step = max(1, round((panoptic.size / _COUNTED_PIXELS) ** 0.5))
-    return torch.from_numpy(np.array(panoptic[step // 2 :: step, step // 2 :: step], np.int32, order="C"))
-
-
-def _mask_overlap(
-    track_ids: np.ndarray, ids: np.ndarray, last: torch.Tensor, pixels: torch.Tensor
-) -> np.ndarray:
-    """(T, S) intersection over union of masks in the last map and in this; only -1 may be there twice."""
-    pairs, counts = (x.numpy() for x in pair_counts(last, pixels))
-    row, column = _places(track_ids, pairs[:, 0]), _places(ids, pairs[:, 1])
-    # With one more for all that is neither.
-    table = np.zeros((len(track_ids) + 1, len(ids) + 1))
-    np.add.at(table, (row, column), counts)
-    shared = table[:-1, :-1]
-    return shared / np.maximum(table[:-1].sum(1)[:, None] + table[:, :-1].sum(0) - shared, 1)
-
-
-def _places(ids: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """Where each wanted value is among the ids, their number for what is negative or not there."""
-    order = np.argsort(ids, kind="stable")
-    place = order[np.minimum(np.searchsorted(ids, wanted, sorter=order), len(ids) - 1)]
-    return np.where((ids[place] == wanted) & (wanted >= 0), place, len(ids))
+def _mask_overlap(shared: np.ndarray) -> np.ndarray:
+    """(R, S) intersection over union, from the pixels shared by R and S things and, last, by what is none."""
+    areas = shared.sum(1)[:-1, None] + shared.sum(0)[:-1]
+    return shared[:-1, :-1] / np.maximum(areas - shared[:-1, :-1], 1)
 
 
 def _box_overlap(expected: np.ndarray, box: np.ndarray) -> np.ndarray:
@@ -198,16 +194,3 @@ def _grown(boxes: np.ndarray) -> np.ndarray:
     """(N, 4) boxes with `_BUFFER` of their sides more on each."""
     margin = _BUFFER * np.maximum(boxes[:, 2:] - boxes[:, :2], 0)
     return np.concatenate([boxes[:, :2] - margin, boxes[:, 2:] + margin], 1)
-
-
-def _renumber(panoptic: np.ndarray, things: list[PanopticSegment], new_ids: list[int]) -> None:
-    """Give each thing its new id, in place; only their boxes are looked at."""
-    changes = []
-    for segment, new_id in zip(things, new_ids, strict=True):
-        if new_id != segment.id:
-            y0, x0, y1, x1 = segment.box
-            region = panoptic[y0:y1, x0:x1]
-            changes.append((region, region == segment.id, new_id))
-    # Only now, as the new id of one may be the old one of another.
-    for region, mask, new_id in changes:
-        np.copyto(region, new_id, where=mask)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from panodeeplab.ops._library import backend
+from panodeeplab.ops._tracking import renumber_, thing_overlaps
 
 __all__ = [
     "CenterSource",
@@ -22,6 +23,8 @@ __all__ = [
     "pair_counts",
     "panoptic_overlay",
     "panoptic_segmentation",
+    "renumber_",
+    "thing_overlaps",
 ]
 
 CenterSource = Literal["heatmap", "votes", "both"]

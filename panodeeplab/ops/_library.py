@@ -12,10 +12,10 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
-from panodeeplab.ops import _cuda, reference, reference_targets
+from panodeeplab.ops import _cuda, reference, reference_targets, reference_tracking
 from panodeeplab.ops._modules import load_module
 
-ABI_VERSION = 6  # PDL_ABI_VERSION of ext/panoptic.h
+ABI_VERSION = 7  # PDL_ABI_VERSION of ext/panoptic.h
 
 # PDL_FLOAT32, PDL_FLOAT16 and PDL_BFLOAT16 of ext/panoptic.h.
 _TYPES = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2}
@@ -42,6 +42,11 @@ _LIBRARY.define(
     "panoptic_overlay(Tensor image, Tensor panoptic, Tensor colors, int opacity, int thickness, "
     "int brightness) -> Tensor"
 )
+_LIBRARY.define(
+    "thing_overlaps(Tensor panoptic, Tensor ids, Tensor last, int last_count, int step) -> "
+    "(Tensor places, Tensor counts)"
+)
+_LIBRARY.define("renumber_(Tensor(a!) panoptic, Tensor ids, Tensor new_ids) -> ()")
 
 
 def _empty_result(semantic: Tensor, height: int, width: int, top_k: int) -> tuple[Tensor, ...]:
@@ -100,6 +105,21 @@ def _(first, second, threads):
 @torch.library.register_fake("panodeeplab::panoptic_overlay", lib=_LIBRARY)
 def _(image, panoptic, colors, opacity, thickness, brightness):
     return torch.empty_like(image, memory_format=torch.contiguous_format)
+
+
+def _empty_overlaps(ids: Tensor, last: Tensor, last_count: int) -> tuple[Tensor, Tensor]:
+    places = torch.empty_like(last, memory_format=torch.contiguous_format)
+    return places, places.new_empty(last_count + 1, ids.shape[0] + 1, dtype=torch.int64)
+
+
+@torch.library.register_fake("panodeeplab::thing_overlaps", lib=_LIBRARY)
+def _(panoptic, ids, last, last_count, step):
+    return _empty_overlaps(ids, last, last_count)
+
+
+@torch.library.register_fake("panodeeplab::renumber_", lib=_LIBRARY)
+def _(panoptic, ids, new_ids):
+    return None
 
 
 def _empty_targets(panoptic: Tensor, segments: Tensor) -> tuple[Tensor, ...]:
@@ -313,6 +333,54 @@ def _panoptic_overlay_cpu(
     return picture
 
 
+def _thing_overlaps_cpu(
+    panoptic: Tensor, ids: Tensor, last: Tensor, last_count: int, step: int
+) -> tuple[Tensor, Tensor]:
+    if last.numel() == 0 or len(ids) == 0:
+        # Without memory there is no address to hand over.
+        return reference_tracking.thing_overlaps(panoptic, ids, last, last_count, step)
+    panoptic, ids, last = _in_rows(panoptic), ids.contiguous(), last.contiguous()
+    result = _empty_overlaps(ids, last, last_count)
+    _COMPILED.thing_overlaps(
+        panoptic.data_ptr(),
+        tuple(panoptic.shape),
+        panoptic.stride(0),
+        step,
+        ids.data_ptr(),
+        len(ids),
+        last.data_ptr(),
+        last_count,
+        torch.get_num_threads(),
+        *(x.data_ptr() for x in result),
+    )
+    return result
+
+
+def _renumber_cpu(panoptic: Tensor, ids: Tensor, new_ids: Tensor) -> None:
+    if panoptic.numel() == 0 or len(ids) == 0:
+        return
+    if _in_rows(panoptic) is not panoptic:
+        reference_tracking.renumber_(panoptic, ids, new_ids)
+        return
+    ids, new_ids = ids.contiguous(), new_ids.contiguous()
+    _COMPILED.renumber(
+        panoptic.data_ptr(),
+        tuple(panoptic.shape),
+        panoptic.stride(0),
+        ids.data_ptr(),
+        new_ids.data_ptr(),
+        len(ids),
+        torch.get_num_threads(),
+    )
+
+
+def _in_rows(panoptic: Tensor) -> Tensor:
+    """The map, or a copy if its rows do not lie one after another, as those of a part of a map do."""
+    width = panoptic.shape[1]
+    in_rows = panoptic.stride(1) == 1 or width == 1
+    return panoptic if in_rows and panoptic.stride(0) >= width else panoptic.contiguous()
+
+
 for _key in ("CPU", "CUDA", "XPU", "MPS"):
     _on_cpu = _key == "CPU" and _COMPILED is not None
     _segment = _panoptic_segmentation_cpu if _on_cpu else reference.panoptic_segmentation
@@ -321,6 +389,10 @@ for _key in ("CPU", "CUDA", "XPU", "MPS"):
     _LIBRARY.impl("panoptic_segmentation", _segment, _key)
     _LIBRARY.impl("panoptic_overlay", _panoptic_overlay_cpu if _on_cpu else reference.panoptic_overlay, _key)
     _LIBRARY.impl("pair_counts", _pair_counts_cpu if _on_cpu else reference.pair_counts, _key)
+    _LIBRARY.impl(
+        "thing_overlaps", _thing_overlaps_cpu if _on_cpu else reference_tracking.thing_overlaps, _key
+    )
+    _LIBRARY.impl("renumber_", _renumber_cpu if _on_cpu else reference_tracking.renumber_, _key)
     _LIBRARY.impl(
         "panoptic_targets",
         _panoptic_targets_cpu if _on_cpu else reference_targets.panoptic_targets,

@@ -6,9 +6,9 @@ puts them together, and `meter` knows frame rate and latency.
 """
 
 from panodeeplab.stream.mjpeg import MjpegServer
-from panodeeplab.stream.outputs import VideoFile, Window
+from panodeeplab.stream.outputs import VideoFile, Window, check_video_path
 from panodeeplab.stream.pipeline import Pipeline, StageError
-from panodeeplab.stream.run import StreamSummary, run_stream
+from panodeeplab.stream.run import StreamSummary, check_options, run_stream
 from panodeeplab.stream.sources import Source, open_source
 
 __all__ = [
@@ -19,6 +19,8 @@ __all__ = [
     "StreamSummary",
     "VideoFile",
     "Window",
+    "check_options",
+    "check_video_path",
     "open_source",
     "run_stream",
 ]

@@ -25,6 +25,22 @@ class Output(Protocol):
     def close(self) -> None: ...
 
 
+def check_video_path(path: Path) -> None:
+    """Find out beforehand whether a video can be written there.
+
+    Raises:
+        ValueError: another ending than .mp4, .mov or .mkv, no such folder, or nothing may be written there.
+        ModuleNotFoundError: PyAV is not installed.
+    """
+    if path.suffix.lower() not in VIDEO_SUFFIXES:
+        raise ValueError(f"output must end in one of {', '.join(VIDEO_SUFFIXES)}, got {path}")
+    if path.is_dir() or not path.parent.is_dir():
+        raise ValueError(f"output must be a file in a folder that exists, got {path}")
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise ValueError(f"output must be a file that may be written, got {path}")
+    import_pyav()
+
+
 class VideoFile:
     """A video file that can be played whenever writing ends, also by a crash or a lost camera.
 
@@ -36,16 +52,12 @@ class VideoFile:
         rate: frames per second, about; each picture says when it is to be seen.
 
     Raises:
-        ValueError: another ending, or no such folder.
-        ModuleNotFoundError: PyAV is not installed.
+        ValueError, ModuleNotFoundError: as `check_video_path`.
     """
 
     def __init__(self, path: str | Path, *, rate: float) -> None:
         self.path = Path(path)
-        if self.path.suffix.lower() not in VIDEO_SUFFIXES:
-            raise ValueError(f"output must end in one of {', '.join(VIDEO_SUFFIXES)}, got {path}")
-        if self.path.is_dir() or not self.path.parent.is_dir():
-            raise ValueError(f"output must be a file in a folder that exists, got {path}")
+        check_video_path(self.path)
         self._av = import_pyav()
         self._rate = rate
         self._container = None

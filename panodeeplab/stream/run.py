@@ -81,6 +81,20 @@ class StreamSummary:
         return "\n".join(lines)
 
 
+def check_options(policy: Policy | None, alpha: float, limit: int | None) -> None:
+    """The checks of `run_stream`, for who wants to know before a model is loaded.
+
+    Raises:
+        ValueError: an argument is out of range.
+    """
+    if policy not in (None, "every", "newest"):
+        raise ValueError(f"policy must be 'every' or 'newest', got {policy!r}")
+    if limit is not None and limit < 1:
+        raise ValueError(f"limit must be at least 1 frame, got {limit}")
+    if not 0.0 <= alpha <= 1.0:
+        raise ValueError(f"alpha must lie in 0..1, got {alpha}")
+
+
 def run_stream(
     source: Source,
     predictor: Callable[[np.ndarray], PanopticResult],
@@ -116,12 +130,7 @@ def run_stream(
         StageError: a stage or an output failed; what was written until then can be played.
         ValueError: an argument is out of range.
     """
-    if policy not in (None, "every", "newest"):
-        raise ValueError(f"policy must be 'every' or 'newest', got {policy!r}")
-    if limit is not None and limit < 1:
-        raise ValueError(f"limit must be at least 1 frame, got {limit}")
-    if not 0.0 <= alpha <= 1.0:
-        raise ValueError(f"alpha must lie in 0..1, got {alpha}")
+    check_options(policy, alpha, limit)
     policy = policy or ("newest" if source.live else "every")
     meter = Meter()
     failed = 0

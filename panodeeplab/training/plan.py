@@ -137,13 +137,13 @@ def _step(config: RunConfig, num_classes: int) -> Iterator[str]:
     if training.max_gradient_norm is not None:
         words.append(f"gradients up to a norm of {training.max_gradient_norm:g}")
     yield f"step          {', '.join(words)}"
-    memory = step_memory(config, num_classes=num_classes, images=images)
+    memory = step_memory(config, num_classes=num_classes, images=share)
     gib = 1 << 30
     yield (
         f"memory        {memory.total / gib:.2f} GiB a process: weights {memory.weights / gib:.2f}, "
-        f"optimizer and gradients {memory.optimizer / gib:.2f}, "
+        f"optimizer {memory.optimizer / gib:.2f}, "
         + (f"average {memory.average / gib:.2f}, " if memory.average else "")
-        + f"network {memory.network / gib:.2f}, losses and targets {memory.losses / gib:.2f}; "
+        + f"network {memory.network / gib:.2f}, targets, losses and gradients {memory.rest / gib:.2f}; "
         f"a GPU needs some more, for workspaces and fragments"
     )
 

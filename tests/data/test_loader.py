@@ -1,6 +1,9 @@
 """The training loader: batch t is a function of the seed and of t, whatever else differs."""
 
+import subprocess
+import sys
 from functools import partial
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -292,3 +295,24 @@ def test_empty_data_set_and_negative_seed():
         TrainingSet(Squares(0), TrainTransform((8, 8)), _targets, seed=0)
     with pytest.raises(ValueError, match="seed must be >= 0, got -1"):
         _samples(seed=-1)
+
+
+def test_an_error_that_nobody_catches_ends_the_process():
+    # Its traceback holds the loader, whose workers do not listen to the signal that Python sends them.
+    program = """
+import test_loader
+from panodeeplab.data.loader import training_loader
+
+batches = iter(training_loader(test_loader._samples(), batch_size=2, iterations=9, workers=1))
+next(batches)
+raise RuntimeError("a step failed")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=Path(__file__).parent,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 1
+    assert "RuntimeError: a step failed" in done.stderr

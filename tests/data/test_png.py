@@ -11,9 +11,9 @@ from panodeeplab.data.coco_panoptic import read_panoptic_png
 RGB = np.random.default_rng(0).integers(0, 256, (23, 31, 3), dtype=np.uint8)
 
 
-@pytest.mark.skipif(png.decode_image_png_u8 is None, reason="kornia-rs is not installed")
 @pytest.mark.parametrize("write", ["opencv", "pillow"])
 def test_rgb_is_decoded(tmp_path, write):
+    pytest.importorskip("kornia_rs")
     path = tmp_path / "ids.png"
     if write == "opencv":
         cv2.imwrite(str(path), RGB[..., ::-1])
@@ -22,8 +22,8 @@ def test_rgb_is_decoded(tmp_path, write):
     np.testing.assert_array_equal(png.decode_rgb_png(np.fromfile(path, np.uint8)), RGB)
 
 
-@pytest.mark.skipif(png.decode_image_png_u16 is None, reason="kornia-rs is not installed")
 def test_gray_of_16_bits_is_decoded(tmp_path):
+    pytest.importorskip("kornia_rs")
     gray = np.random.default_rng(0).integers(0, 1 << 16, (23, 31), dtype=np.uint16)
     cv2.imwrite(str(tmp_path / "ids.png"), gray)
     encoded = np.fromfile(tmp_path / "ids.png", np.uint8)

@@ -155,6 +155,13 @@ def test_it_follows_the_objects_of_a_generated_street():
     assert found.scores().switches < alone.scores().switches / 4
 
 
+def test_a_map_that_may_not_be_written_to_is_refused():
+    result = frame((CAR, 40, 10, 20, 30))
+    result.panoptic.flags.writeable = False
+    with pytest.raises(ValueError, match="read-only"):
+        Tracker().update(result)
+
+
 @pytest.mark.parametrize("arguments", [{"patience": -1}, {"least_overlap": 0.0}, {"least_overlap": 1.0}])
 def test_bad_arguments_are_named(arguments):
     with pytest.raises(ValueError, match=f"{next(iter(arguments))} must"):

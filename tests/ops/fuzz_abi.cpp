@@ -1,6 +1,7 @@
 // Drives the C interface with random and hostile inputs; built with sanitizers by .ci/sanitize. Beyond what they report
 // it checks that one thread and several give the same bytes, that every output is written within its bounds, and that
 // areas add up. Its digests tell whether two builds, or two machines, give the same bits: .ci/emulate_avx512.
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <cstdio>
@@ -354,6 +355,66 @@ void draw_once(uint64_t seed) {
     if (pdl_panoptic_overlay_cpu(&a, one.data()) != PDL_INVALID_ARGUMENT) fail(seed, "took bad arguments");
 }
 
+// Threads change nothing, counts add up to the pixels looked at, and new ids put back give the map that was there.
+void track_once(uint64_t seed) {
+    Random random(seed);
+    pdl_overlap_arguments a{};
+    const bool large = chance(random, 0.05);
+    a.height = large ? whole(random, 200, 700) : whole(random, 0, 60);
+    a.width = large ? whole(random, 200, 700) : whole(random, 0, 90);
+    a.row_stride = a.width + whole(random, 0, 5);
+    a.step = whole(random, 1, chance(random, 0.1) ? 100 : 5);
+    const int64_t spread = chance(random, 0.2) ? INT32_MAX : 40, run = whole(random, 0, 40);
+    std::vector<int32_t> ids, panoptic(static_cast<size_t>(a.height * a.row_stride));
+    const int64_t wanted = whole(random, 0, 30);
+    while (static_cast<int64_t>(ids.size()) < wanted) {
+        const auto id = static_cast<int32_t>(whole(random, -spread, spread));
+        if (std::find(ids.begin(), ids.end(), id) == ids.end()) ids.push_back(id);
+    }
+    a.count = wanted;
+    a.last_count = whole(random, 0, 30);
+    for (size_t i = 0; i < panoptic.size(); i++) {
+        const bool listed = wanted > 0 && chance(random, 0.7);
+        panoptic[i] = i > 0 && whole(random, 0, run) ? panoptic[i - 1]
+                      : listed                       ? ids[whole(random, 0, wanted - 1)]
+                                                     : static_cast<int32_t>(whole(random, -spread, spread));
+    }
+    int64_t looked_at = 1;
+    for (const int64_t size : {a.height, a.width}) {
+        int64_t samples = 0;
+        for (int64_t i = a.step / 2; i < size; i += a.step) samples++;
+        looked_at *= samples;
+    }
+    std::vector<int32_t> last(static_cast<size_t>(looked_at)), places[2];
+    for (int32_t &place : last) place = static_cast<int32_t>(whole(random, -1, a.last_count + 1));
+    a.panoptic = panoptic.data();
+    a.ids = ids.data();
+    a.last = last.data();
+    std::vector<int64_t> counts[2];
+    for (int several = 0; several < 2; several++) {
+        a.threads = several ? static_cast<int32_t>(whole(random, 2, 9)) : 1;
+        places[several].assign(last.size(), -1);
+        counts[several].assign(static_cast<size_t>((a.count + 1) * (a.last_count + 1)), -1);
+        if (pdl_thing_overlaps_cpu(&a, places[several].data(), counts[several].data()) != PDL_OK)
+            fail(seed, "refused good arguments");
+    }
+    if (places[0] != places[1] || counts[0] != counts[1]) fail(seed, "threads change the overlaps");
+    digest_all(places[0], counts[0]);
+    int64_t sum = 0;
+    for (const int64_t count : counts[0]) sum += count;
+    if (sum != looked_at) fail(seed, "overlaps do not add up");
+
+    const std::vector<int32_t> new_ids(ids.rbegin(), ids.rend()), before = panoptic;
+    for (int back = 0; back < 2; back++)
+        if (pdl_renumber_cpu(panoptic.data(), a.height, a.width, a.row_stride, back ? new_ids.data() : ids.data(),
+                             back ? ids.data() : new_ids.data(), a.count, a.threads) != PDL_OK)
+            fail(seed, "refused good arguments");
+    if (panoptic != before) fail(seed, "ids that were put back are others");
+    a.step = 0;
+    if (pdl_thing_overlaps_cpu(&a, places[0].data(), counts[0].data()) != PDL_INVALID_ARGUMENT)
+        fail(seed, "took bad arguments");
+}
+
 }  // namespace
 
 // fuzz_abi SECONDS [FIRST_SEED], or fuzz_abi digests SEEDS [FIRST_SEED], which prints one for each seed
@@ -375,6 +436,7 @@ int main(int argc, char **argv) {
         count_once(seed);
         make_targets_once(seed);
         draw_once(seed);
+        track_once(seed);
         if (digests)
             std::printf("%llu %016llx\n", static_cast<unsigned long long>(seed),
                         static_cast<unsigned long long>(digest));

@@ -251,6 +251,14 @@ def test_opcheck_of_panoptic_overlay():
     )
 
 
+@pytest.mark.parametrize("ids", [torch.tensor([1, 3], dtype=torch.int32), torch.zeros(0, dtype=torch.int32)])
+@pytest.mark.parametrize("panoptic", [MAPS[0], MAPS[0].T, MAPS[0][:0]])
+def test_opcheck_of_the_ops_of_a_tracker(panoptic, ids):
+    last = torch.zeros_like(panoptic[1::2, 1::2])
+    torch.library.opcheck(torch.ops.panodeeplab.thing_overlaps.default, (panoptic, ids, last, 2, 2))
+    torch.library.opcheck(torch.ops.panodeeplab.renumber_.default, (panoptic.clone(), ids, ids.flip(0)))
+
+
 def test_pair_counts_traces_with_an_unknown_number_of_pairs():
     with torch._dynamo.config.patch(capture_dynamic_output_shape_ops=True):
         compiled = torch.compile(lambda a, b: pair_counts(a, b)[1].sum(), fullgraph=True, backend="aot_eager")
