@@ -9,14 +9,22 @@
 #include <intrin.h>
 #endif
 
-// One more version for AVX2, chosen when the module is loaded; same bits, because contraction is off.
-// The sanitizers instrument the resolver before they are ready, so they get the plain version. Only for functions
-// that no other file calls: older clang gives the chosen version a name that they would not find.
-#if defined(__x86_64__) && defined(__GLIBC__) && !defined(__SANITIZE_ADDRESS__) && \
-    ((defined(__clang__) && __clang_major__ >= 14) || (!defined(__clang__) && defined(__GNUC__)))
+// More versions for AVX-512 (gcc from 12 on) and AVX2, one chosen when the module is loaded; same bits, because
+// contraction is off. .ci/emulate_avx512 runs those for AVX-512; clang has none, as its use of masks needs a shift that
+// Bochs 2.7 gets wrong, and clang 14 would take `arch=x86-64-v4` for any CPU.
+// The sanitizers instrument the resolver before they are ready, so they get the plain version; -DPDL_CLONES= builds
+// that alone, too. Only for functions that no other file calls: older clang gives the chosen version a name that they
+// would not find.
+#ifndef PDL_CLONES
+#if !defined(__x86_64__) || !defined(__GLIBC__) || defined(__SANITIZE_ADDRESS__)
+#define PDL_CLONES
+#elif !defined(__clang__) && __GNUC__ >= 12
+#define PDL_CLONES __attribute__((target_clones("arch=x86-64-v4", "avx2", "default")))
+#elif !defined(__clang__) || __clang_major__ >= 14
 #define PDL_CLONES __attribute__((target_clones("avx2", "default")))
 #else
 #define PDL_CLONES
+#endif
 #endif
 
 #if defined(__GNUC__)

@@ -15,7 +15,7 @@ void write_ids(const Image &image, const std::vector<int32_t> &cells, const std:
                int32_t *panoptic) {
     const std::vector<Span> &rows = image.rows.spans, &columns = image.columns.spans;
     const auto row_spans = static_cast<int64_t>(rows.size());
-    const int used = useful_threads(image.arguments.threads, row_spans / 4);
+    [[maybe_unused]] const int used = useful_threads(image.arguments.threads, row_spans / 4);
 #pragma omp parallel for num_threads(used) schedule(static)
     for (int64_t i = 0; i < row_spans; i++) {
         const int32_t *line = cells.data() + i * static_cast<int64_t>(columns.size());

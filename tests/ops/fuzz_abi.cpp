@@ -1,6 +1,6 @@
 // Drives the C interface with random and hostile inputs; built with sanitizers by .ci/sanitize. Beyond what they report
 // it checks that one thread and several give the same bytes, that every output is written within its bounds, and that
-// areas add up.
+// areas add up. Its digests tell whether two builds, or two machines, give the same bits: .ci/emulate_avx512.
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -27,6 +27,19 @@ bool chance(Random &random, double probability) { return std::bernoulli_distribu
 [[noreturn]] void fail(uint64_t seed, const char *what) {
     std::fprintf(stderr, "seed %llu: %s\n", static_cast<unsigned long long>(seed), what);
     std::exit(1);
+}
+
+// Of the bits of a seed's outputs (FNV-1a).
+constexpr uint64_t kNoDigest = 0xcbf29ce484222325;
+uint64_t digest = kNoDigest;
+
+template <typename... Values>
+void digest_all(const std::vector<Values> &...vectors) {
+    const auto add = [](const void *values, size_t size) {
+        for (size_t i = 0; i < size; i++)
+            digest = (digest ^ static_cast<const unsigned char *>(values)[i]) * 0x100000001b3;
+    };
+    (add(vectors.data(), vectors.size() * sizeof(Values)), ...);
 }
 
 // Exactly as large as the kernel may read, so that one more element is an error.
@@ -79,6 +92,11 @@ struct Outputs {
                segment_centers == o.segment_centers && num_segments == o.num_segments && scores == o.scores &&
                probabilities == o.probabilities;
     }
+
+    void add_to_digest() const {
+        digest_all(panoptic, centers, center_votes, num_centers, ids, areas, boxes, segment_centers, num_segments,
+                   scores, probabilities);
+    }
 };
 
 void segment_once(uint64_t seed) {
@@ -87,7 +105,7 @@ void segment_once(uint64_t seed) {
     a.batch = whole(random, 0, 2);
     a.classes = chance(random, 0.1) ? whole(random, 1, 200) : whole(random, 1, 20);
     a.low_height = chance(random, 0.2) ? 1 : whole(random, 1, 40);
-    a.low_width = chance(random, 0.2) ? 1 : whole(random, 1, 60);
+    a.low_width = chance(random, 0.2) ? 1 : whole(random, 1, chance(random, 0.05) ? 600 : 60);
     a.stride = chance(random, 0.1) ? whole(random, 1, 40) : whole(random, 1, 8);
     a.align_corners = chance(random, 0.4);
     const int64_t full_height = a.align_corners ? (a.low_height - 1) * a.stride + 1 : a.low_height * a.stride;
@@ -130,6 +148,7 @@ void segment_once(uint64_t seed) {
     a.threads = static_cast<int32_t>(whole(random, 2, 9));
     if (pdl_panoptic_segmentation_cpu(&a, &of_several) != PDL_OK) fail(seed, "refused good arguments");
     if (!one.equals(several)) fail(seed, "threads change the result");
+    one.add_to_digest();
     for (int64_t n = 0; n < a.batch; n++) {
         for (int64_t k = 0; k < one.num_centers[n]; k++) {
             const int32_t *center = one.centers.data() + (n * a.top_k + k) * 2;
@@ -213,6 +232,7 @@ void count_once(uint64_t seed) {
     pdl_pair_counts_cpu(maps[0].data(), maps[1].data(), 4, pixels, 1, found, pairs.data(), counts.data(), &again);
     for (const int64_t count : counts) sum += count;
     if (again != found || sum != pixels) fail(seed, "counts do not add up");
+    digest_all(pairs, counts);
     for (int64_t i = 1; i < found; i++) {
         const bool ascending = pairs[2 * i - 2] < pairs[2 * i] ||
                                (pairs[2 * i - 2] == pairs[2 * i] && pairs[2 * i - 1] < pairs[2 * i + 1]);
@@ -247,6 +267,10 @@ struct Targets {
         return sem_seg == o.sem_seg && center == o.center && offset == o.offset &&
                sem_seg_weights == o.sem_seg_weights && center_weights == o.center_weights &&
                offset_weights == o.offset_weights && centers == o.centers && is_instance == o.is_instance;
+    }
+
+    void add_to_digest() const {
+        digest_all(sem_seg, center, offset, sem_seg_weights, center_weights, offset_weights, centers, is_instance);
     }
 };
 
@@ -292,6 +316,7 @@ void make_targets_once(uint64_t seed) {
     a.threads = static_cast<int32_t>(whole(random, 2, 9));
     if (pdl_panoptic_targets_cpu(&a, &of_several) != PDL_OK) fail(seed, "refused good arguments");
     if (!one.equals(several)) fail(seed, "threads or the width of ids change the targets");
+    one.add_to_digest();
     for (const float value : one.center)
         if (value != 0.0f && value != 0.5f) fail(seed, "a heatmap value that was never drawn");
     a.id_bytes = 2;
@@ -325,6 +350,7 @@ void draw_once(uint64_t seed) {
     a.threads = static_cast<int32_t>(whole(random, 2, 9));
     if (pdl_panoptic_overlay_cpu(&a, several.data()) != PDL_OK) fail(seed, "refused good arguments");
     if (one != several) fail(seed, "threads change the picture");
+    digest_all(one);
     a.thickness = chance(random, 0.5) ? -1 : PDL_MAX_THICKNESS + 1;
     if (pdl_panoptic_overlay_cpu(&a, one.data()) != PDL_INVALID_ARGUMENT) fail(seed, "took bad arguments");
 }
@@ -373,6 +399,7 @@ void track_once(uint64_t seed) {
             fail(seed, "refused good arguments");
     }
     if (places[0] != places[1] || counts[0] != counts[1]) fail(seed, "threads change the overlaps");
+    digest_all(places[0], counts[0]);
     int64_t sum = 0;
     for (const int64_t count : counts[0]) sum += count;
     if (sum != looked_at) fail(seed, "overlaps do not add up");
@@ -390,19 +417,29 @@ void track_once(uint64_t seed) {
 
 }  // namespace
 
-// fuzz_abi SECONDS [FIRST_SEED]
+// fuzz_abi SECONDS [FIRST_SEED], or fuzz_abi digests SEEDS [FIRST_SEED], which prints one for each seed
 int main(int argc, char **argv) {
-    const double seconds = argc > 1 ? std::atof(argv[1]) : 10.0;
+    const bool digests = argc > 2 && std::strcmp(argv[1], "digests") == 0;
+    if (digests) argv++, argc--;
+    const double limit = argc > 1 ? std::atof(argv[1]) : 10.0;
     const uint64_t first = argc > 2 ? std::strtoull(argv[2], nullptr, 10) : 0;
     const auto start = std::chrono::steady_clock::now();
     uint64_t seed = first;
-    while (std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count() < seconds) {
+    const auto done = [&]() {
+        const std::chrono::duration<double> passed = std::chrono::steady_clock::now() - start;
+        return (digests ? static_cast<double>(seed - first) : passed.count()) >= limit;
+    };
+    while (!done()) {
+        digest = kNoDigest;
         segment_once(seed);
         refuse_once(seed);
         count_once(seed);
         make_targets_once(seed);
         draw_once(seed);
         track_once(seed);
+        if (digests)
+            std::printf("%llu %016llx\n", static_cast<unsigned long long>(seed),
+                        static_cast<unsigned long long>(digest));
         seed++;
     }
     std::printf("%llu seeds, nothing to report\n", static_cast<unsigned long long>(seed - first));
