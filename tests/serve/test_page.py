@@ -97,6 +97,7 @@ def test_hover_and_isolate(page, street, predictor):
     assert f"id {car.id}" in text
     assert f"score {car.score:.2f}" in text
     assert f"{car.area:,} px" in text
+    settle(page)
     assert page.locator("#segments tr.marked").inner_text().split()[1] == str(car.id)
 
     page.mouse.click(*place(page, y, x))
@@ -111,6 +112,7 @@ def test_hover_and_isolate(page, street, predictor):
     row = page.locator("#segments tbody tr").nth(1)
     row.locator("button").focus()
     page.keyboard.press("Enter")
+    settle(page)
     assert row.locator("button").get_attribute("aria-pressed") == "true"
     assert "pixels" in page.locator("#seen").inner_text()
 
