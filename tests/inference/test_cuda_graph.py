@@ -166,8 +166,9 @@ def test_results_are_those_without_and_stay(predictors):
         assert list(result.timings_ms) == ["preprocess", "network", "postprocess"]
     batch = pictures(64, 128)
     for _ in range(2):
-        for result, image in zip(graphed(batch), batch, strict=True):
-            assert_same(result, plain(image))
+        # A batch and its images alone are not the same bits on a CPU.
+        for result, wanted in zip(graphed(batch), plain(batch), strict=True):
+            assert_same(result, wanted)
     assert recorder.recorded == 4
 
 
