@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -142,21 +143,15 @@ class SegmentedMaps:
 
 
 def postprocess(
-    predictions: Predictions,
-    *,
-    input_size: tuple[int, int],
-    output_size: tuple[int, int] | None = None,
-    classes: ClassTable,
-    config: PostprocessConfig,
-    stride: int = STRIDE,
-    class_map: bool = False,
-    align_corners: bool = False,
-    keep_predictions: bool = False,
+    predictions: Predictions, *, classes: ClassTable, config: PostprocessConfig, **settings: Any
 ) -> list[PanopticResult]:
     """Panoptic results of a batch: `segment_maps`, then `to_results`.
 
     Args:
-        predictions: see `segment_maps`, likewise all that follow.
+        predictions: outputs of the network.
+        classes: of the semantic channels.
+        config: thresholds and sizes.
+        settings: the other arguments of `segment_maps`, of which it needs `input_size`.
 
     Returns:
         One result per image, without its image.
@@ -164,17 +159,7 @@ def postprocess(
     Raises:
         ValueError: see `segment_maps`.
     """
-    segmented = segment_maps(
-        predictions,
-        input_size=input_size,
-        output_size=output_size,
-        classes=classes,
-        config=config,
-        stride=stride,
-        class_map=class_map,
-        align_corners=align_corners,
-        keep_predictions=keep_predictions,
-    )
+    segmented = segment_maps(predictions, classes=classes, config=config, **settings)
     return to_results(segmented, classes=classes, config=config)
 
 
