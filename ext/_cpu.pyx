@@ -141,6 +141,7 @@ cdef extern from "panoptic.h" nogil:
         int32_t *panoptic, int64_t height, int64_t width, int64_t row_stride, const int32_t *ids,
         const int32_t *new_ids, int64_t count, int32_t threads,
     )
+    int pdl_png_unfilter_cpu(uint8_t *rows, int64_t height, int64_t width, int32_t pixel_bytes)
 
 
 ABI_VERSION = PDL_ABI_VERSION
@@ -421,4 +422,13 @@ def renumber(
             <int32_t *>panoptic, height, width, row_stride, <const int32_t *>ids,
             <const int32_t *>new_ids, count, threads,
         )
+    raise_for(status)
+
+
+def png_unfilter(uintptr_t rows, int64_t height, int64_t width, int32_t pixel_bytes):
+    """Address as in panoptic.h; a ValueError where a row has an unknown filter, too."""
+    cdef int status
+    check_addresses((rows,))
+    with nogil:
+        status = pdl_png_unfilter_cpu(<uint8_t *>rows, height, width, pixel_bytes)
     raise_for(status)

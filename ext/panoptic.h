@@ -6,7 +6,7 @@
 #include <stdint.h>
 
 /* Raised with every change of this file; panodeeplab/ops/_library.py has the same number. */
-#define PDL_ABI_VERSION 7
+#define PDL_ABI_VERSION 8
 
 #define PDL_OK 0
 #define PDL_INVALID_ARGUMENT 1
@@ -154,6 +154,10 @@ int pdl_thing_overlaps_cpu(const pdl_overlap_arguments *arguments, int32_t *plac
 /* Gives each pixel whose id is one of the distinct `ids` (count,) the one of `new_ids` at that place, in place. */
 int pdl_renumber_cpu(int32_t *panoptic, int64_t height, int64_t width, int64_t row_stride, const int32_t *ids,
                      const int32_t *new_ids, int64_t count, int32_t threads);
+
+/* Undoes the filters of a PNG's rows in place: `rows` has height * (1 + width * pixel_bytes) bytes, a filter before each
+ * row, and gets (height, width, pixel_bytes) pixels of 2 or 3 bytes. An unknown filter is an invalid argument. */
+int pdl_png_unfilter_cpu(uint8_t *rows, int64_t height, int64_t width, int32_t pixel_bytes);
 
 #ifdef __cplusplus
 }

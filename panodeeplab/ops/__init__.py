@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from panodeeplab.ops._library import backend
+from panodeeplab.ops._png import png_unfilter_
 from panodeeplab.ops._tracking import renumber_, thing_overlaps
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "pair_counts",
     "panoptic_overlay",
     "panoptic_segmentation",
+    "png_unfilter_",
     "renumber_",
     "thing_overlaps",
 ]

@@ -12,10 +12,10 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
-from panodeeplab.ops import _cuda, reference, reference_targets, reference_tracking
+from panodeeplab.ops import _cuda, reference, reference_png, reference_targets, reference_tracking
 from panodeeplab.ops._modules import load_module
 
-ABI_VERSION = 7  # PDL_ABI_VERSION of ext/panoptic.h
+ABI_VERSION = 8  # PDL_ABI_VERSION of ext/panoptic.h
 
 # PDL_FLOAT32, PDL_FLOAT16 and PDL_BFLOAT16 of ext/panoptic.h.
 _TYPES = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2}
@@ -47,6 +47,7 @@ _LIBRARY.define(
     "(Tensor places, Tensor counts)"
 )
 _LIBRARY.define("renumber_(Tensor(a!) panoptic, Tensor ids, Tensor new_ids) -> ()")
+_LIBRARY.define("png_unfilter_(Tensor(a!) rows, SymInt height, SymInt width, int pixel_bytes) -> ()")
 
 
 def _empty_result(semantic: Tensor, height: int, width: int, top_k: int) -> tuple[Tensor, ...]:
@@ -119,6 +120,11 @@ def _(panoptic, ids, last, last_count, step):
 
 @torch.library.register_fake("panodeeplab::renumber_", lib=_LIBRARY)
 def _(panoptic, ids, new_ids):
+    return None
+
+
+@torch.library.register_fake("panodeeplab::png_unfilter_", lib=_LIBRARY)
+def _(rows, height, width, pixel_bytes):
     return None
 
 
@@ -264,7 +270,7 @@ def _pair_counts_cpu(first: Tensor, second: Tensor, threads: int) -> tuple[Tenso
     id_bytes = 4 if first.dtype == torch.int32 else 3
     pixels = first.shape[0] * first.shape[1]
     # Room that is never written costs next to nothing; too little costs a second count.
-    capacity = min(pixels, 1 << 21)
+    capacity = min(pixels, 1 << 16)
     while pixels > 0:
         pairs = torch.empty((capacity, 2), dtype=torch.int32)
         counts = torch.empty((capacity,), dtype=torch.int64)
@@ -374,6 +380,13 @@ def _renumber_cpu(panoptic: Tensor, ids: Tensor, new_ids: Tensor) -> None:
     )
 
 
+def _png_unfilter_cpu(rows: Tensor, height: int, width: int, pixel_bytes: int) -> None:
+    if rows.numel() == 0 or not rows.is_contiguous():
+        reference_png.png_unfilter_(rows, height, width, pixel_bytes)
+    else:
+        _COMPILED.png_unfilter(rows.data_ptr(), height, width, pixel_bytes)
+
+
 def _in_rows(panoptic: Tensor) -> Tensor:
     """The map, or a copy if its rows do not lie one after another, as those of a part of a map do."""
     width = panoptic.shape[1]
@@ -393,6 +406,7 @@ for _key in ("CPU", "CUDA", "XPU", "MPS"):
         "thing_overlaps", _thing_overlaps_cpu if _on_cpu else reference_tracking.thing_overlaps, _key
     )
     _LIBRARY.impl("renumber_", _renumber_cpu if _on_cpu else reference_tracking.renumber_, _key)
+    _LIBRARY.impl("png_unfilter_", _png_unfilter_cpu if _on_cpu else reference_png.png_unfilter_, _key)
     _LIBRARY.impl(
         "panoptic_targets",
         _panoptic_targets_cpu if _on_cpu else reference_targets.panoptic_targets,

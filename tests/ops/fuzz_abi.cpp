@@ -415,6 +415,44 @@ void track_once(uint64_t seed) {
         fail(seed, "took bad arguments");
 }
 
+uint8_t paeth(int left, int up, int corner) {
+    const int from_left = std::abs(up - corner), from_up = std::abs(left - corner);
+    const int from_corner = std::abs(left + up - 2 * corner);
+    if (from_left <= from_up && from_left <= from_corner) return static_cast<uint8_t>(left);
+    return static_cast<uint8_t>(from_up <= from_corner ? up : corner);
+}
+
+void unfilter_once(uint64_t seed) {
+    Random random(seed);
+    const int64_t height = whole(random, 0, 12), width = whole(random, 0, 80), pixel_bytes = whole(random, 2, 3);
+    const int64_t count = width * pixel_bytes;
+    const double zeros = chance(random, 0.5) ? 0.0 : 0.97;
+    std::vector<uint8_t> rows(height * (count + 1)), pixels(height * count);
+    for (uint8_t &byte : rows) byte = chance(random, zeros) ? 0 : static_cast<uint8_t>(whole(random, 0, 255));
+    for (int64_t y = 0; y < height; y++) {
+        const uint8_t *in = rows.data() + y * (count + 1) + 1;
+        const auto filter = static_cast<uint8_t>(whole(random, 0, 4));
+        rows[y * (count + 1)] = filter;
+        for (int64_t i = 0; i < count; i++) {
+            const uint8_t *above = y > 0 ? pixels.data() + (y - 1) * count : nullptr;
+            const int left = i < pixel_bytes ? 0 : pixels[y * count + i - pixel_bytes], up = above ? above[i] : 0;
+            const int corner = above && i >= pixel_bytes ? above[i - pixel_bytes] : 0;
+            const int guesses[] = {0, left, up, (left + up) / 2, paeth(left, up, corner)};
+            pixels[y * count + i] = static_cast<uint8_t>(in[i] + guesses[filter]);
+        }
+    }
+    std::vector<uint8_t> strange = rows;
+    if (pdl_png_unfilter_cpu(rows.data(), height, width, static_cast<int32_t>(pixel_bytes)) != PDL_OK)
+        fail(seed, "refused to unfilter");
+    rows.resize(pixels.size());
+    if (rows != pixels) fail(seed, "pixels are not those of the specification");
+    digest_all(rows);
+    if (height == 0) return;
+    strange[whole(random, 0, height - 1) * (count + 1)] = static_cast<uint8_t>(whole(random, 5, 255));
+    if (pdl_png_unfilter_cpu(strange.data(), height, width, static_cast<int32_t>(pixel_bytes)) != PDL_INVALID_ARGUMENT)
+        fail(seed, "took an unknown filter");
+}
+
 }  // namespace
 
 // fuzz_abi SECONDS [FIRST_SEED], or fuzz_abi digests SEEDS [FIRST_SEED], which prints one for each seed
@@ -437,6 +475,7 @@ int main(int argc, char **argv) {
         make_targets_once(seed);
         draw_once(seed);
         track_once(seed);
+        unfilter_once(seed);
         if (digests)
             std::printf("%llu %016llx\n", static_cast<unsigned long long>(seed),
                         static_cast<unsigned long long>(digest));
