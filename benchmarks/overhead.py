@@ -15,7 +15,7 @@ from types import ModuleType
 import torch
 
 from panodeeplab.bench.timing import processor
-from panodeeplab.ops import _library, backend, panoptic_segmentation
+from panodeeplab.ops import _cpu, backend, panoptic_segmentation
 
 ROUND = 20
 
@@ -30,14 +30,14 @@ def microseconds(function: Callable[[], object]) -> float:
 
 def record(call: Callable[[], tuple]) -> tuple[Callable, tuple, tuple]:
     """The compiled function that `call` uses, what it hands over, and what it returns."""
-    module, seen = _library._COMPILED, []
+    module, seen = _cpu.COMPILED, []
     recorder = ModuleType(module.__name__)
     recorder.panoptic_segmentation = lambda *given: seen.append(given) or module.panoptic_segmentation(*given)
-    _library._COMPILED = recorder
+    _cpu.COMPILED = recorder
     try:
         result = call()
     finally:
-        _library._COMPILED = module
+        _cpu.COMPILED = module
     return module.panoptic_segmentation, seen[0], result
 
 
@@ -61,7 +61,7 @@ def main() -> None:
     things = tuple(range(arguments.classes // 2, arguments.classes))
     given = (4, False, side * 4, side * 4, list(things), 0.1, 7, 200, 2048, 1000, -1, False)
     given += ("heatmap", 64, False)
-    in_python = _library._panoptic_segmentation_cpu
+    in_python = _cpu.panoptic_segmentation
     compiled, addresses, outputs = record(lambda: in_python(*maps, *given))
     rows = {
         "bare compiled function": lambda: compiled(*addresses),

@@ -5,7 +5,7 @@
 
 #include <stdint.h>
 
-/* Raised with every change of this file; panodeeplab/ops/_library.py has the same number. */
+/* Raised with every change of this file; panodeeplab/ops/_cpu.py has the same number. */
 #define PDL_ABI_VERSION 8
 
 #define PDL_OK 0

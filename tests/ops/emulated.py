@@ -14,7 +14,7 @@ from torch import Tensor
 
 from panodeeplab.ops import PanopticOutput
 from panodeeplab.ops._cuda import DTYPES, strides_of
-from panodeeplab.ops._library import _empty_result
+from panodeeplab.ops._outputs import empty_result
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 ORDERS = {"forward": 0, "backward": 1, "shuffled": 2}
@@ -74,7 +74,7 @@ class EmulatedKernels:
         for name, _ in _Arguments._fields_:
             if name in given and name not in ("stride", "thing_ids", "center_source"):
                 setattr(a, name, given[name])
-        result = _empty_result(semantic, height, width, given["top_k"])
+        result = empty_result(semantic, height, width, given["top_k"])
         for x in result:
             x.view(torch.uint8).fill_(0xA5)  # what is not written shows
         size = self._library.pdl_cuda_scratch_bytes(ctypes.byref(a))

@@ -9,7 +9,7 @@ from street import THINGS, street
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.export import Dim
 
-from panodeeplab.ops import _library, backend, pair_counts, panoptic_segmentation, reference
+from panodeeplab.ops import _cpu, backend, pair_counts, panoptic_segmentation, reference
 
 MAPS = (torch.arange(30, dtype=torch.int32).view(5, 6) // 4, torch.ones(5, 6, dtype=torch.int32))
 # id, category, is_thing, is_crowd
@@ -34,25 +34,25 @@ def test_backend_may_be_chosen(monkeypatch, wanted, module):
     compiled = None
     if module:
         compiled = ModuleType("_panodeeplab_cpu")
-        compiled.ABI_VERSION = _library.ABI_VERSION
+        compiled.ABI_VERSION = _cpu.ABI_VERSION
     monkeypatch.setitem(sys.modules, "_panodeeplab_cpu", compiled)
     monkeypatch.setenv("PANODEEPLAB_BACKEND", wanted)
     if module is None:
-        monkeypatch.setattr(_library, "load_module", lambda name, version: None)
-    assert _library._choose_backend() is compiled
+        monkeypatch.setattr(_cpu, "load_module", lambda name, version: None)
+    assert _cpu.choose_backend() is compiled
 
 
 def test_a_missing_backend_raises(monkeypatch):
-    monkeypatch.setattr(_library, "load_module", lambda name, version: None)
+    monkeypatch.setattr(_cpu, "load_module", lambda name, version: None)
     monkeypatch.setenv("PANODEEPLAB_BACKEND", "compiled")
     with pytest.raises(ImportError, match="_panodeeplab_cpu is not installed"):
-        _library._choose_backend()
+        _cpu.choose_backend()
 
 
 def test_an_unknown_backend_raises(monkeypatch):
     monkeypatch.setenv("PANODEEPLAB_BACKEND", "fast")
     with pytest.raises(ValueError, match="PANODEEPLAB_BACKEND is 'fast', wanted 'reference' or 'compiled'"):
-        _library._choose_backend()
+        _cpu.choose_backend()
 
 
 @pytest.mark.parametrize("version", [0, None])
@@ -66,7 +66,7 @@ def test_a_module_of_another_version_raises(monkeypatch, version):
     with pytest.raises(
         ImportError, match=r"somewhere/_panodeeplab_cpu.abi3.so was built .* install panodeeplab again"
     ):
-        _library._choose_backend()
+        _cpu.choose_backend()
 
 
 @pytest.mark.parametrize("batch", [0, 1, 2])
@@ -199,7 +199,7 @@ def test_fake_targets_have_the_shapes_of_real_ones():
 
 @pytest.mark.skipif(backend() != "compiled", reason="the compiled module is not in use")
 def test_the_compiled_module_refuses_what_would_crash_it():
-    module = _library._COMPILED
+    module = _cpu.COMPILED
     x = torch.zeros(64, dtype=torch.int32)
     with pytest.raises(ValueError, match="without memory"):
         module.pair_counts(0, x.data_ptr(), 4, 4, 1, 4, x.data_ptr(), x.data_ptr())
