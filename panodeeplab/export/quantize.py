@@ -10,8 +10,8 @@ from tqdm import tqdm
 
 from panodeeplab.export.metadata import Metadata
 from panodeeplab.export.onnx import network_to_onnx, write_onnx
+from panodeeplab.inference.images import fitting_size, read_image, resized
 from panodeeplab.inference.predict import find_images
-from panodeeplab.inference.predictor import fitting_size, read_image, resized
 
 # More images than these move the ranges little and take their time.
 _MOST_IMAGES = 128

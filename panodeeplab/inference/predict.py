@@ -15,7 +15,8 @@ from panodeeplab.data.coco_dataset import image_file_names
 from panodeeplab.data.coco_panoptic import load_coco_json
 from panodeeplab.files import replacing
 from panodeeplab.inference.backends import Backend, Precision
-from panodeeplab.inference.predictor import Predictor, read_image
+from panodeeplab.inference.images import read_image
+from panodeeplab.inference.predictor import Predictor
 from panodeeplab.inference.results import CityscapesWriter, CocoWriter, check_image_id
 
 IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")

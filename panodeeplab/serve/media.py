@@ -16,7 +16,7 @@ import av
 import numpy as np
 from PIL import Image
 
-from panodeeplab.inference.predictor import upright_rgb
+from panodeeplab.inference.images import upright_rgb
 
 _IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "PPM")
 _CODECS = ("h264", "hevc", "mpeg4", "vp8", "vp9", "libvpx", "libvpx-vp9", "av1", "libdav1d", "mjpeg")

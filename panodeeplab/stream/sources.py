@@ -10,8 +10,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from panodeeplab.inference.images import read_image
 from panodeeplab.inference.predict import find_images
-from panodeeplab.inference.predictor import read_image
 from panodeeplab.stream.frame import Frame
 
 _ADDRESS = re.compile(r"(rtsps?|rtmp|https?|udp|tcp|srt)://\S+", re.IGNORECASE)

@@ -16,7 +16,8 @@ from PIL import Image
 
 from panodeeplab import ops
 from panodeeplab.export.exported import open_exported
-from panodeeplab.inference.predictor import Predictor, read_image
+from panodeeplab.inference.images import read_image
+from panodeeplab.inference.predictor import Predictor
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "examples" / "cpp"

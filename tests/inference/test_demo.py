@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from panodeeplab.inference.demo import CLIP, read_clip, run_demo, write_clip
-from panodeeplab.inference.predictor import read_image
+from panodeeplab.inference.images import read_image
 
 
 def moving_square(count, size=(64, 128)):

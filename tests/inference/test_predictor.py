@@ -8,7 +8,8 @@ from PIL import Image
 
 from panodeeplab.classes import CITYSCAPES
 from panodeeplab.config import PostprocessConfig
-from panodeeplab.inference.predictor import Predictor, read_image
+from panodeeplab.inference.images import read_image
+from panodeeplab.inference.predictor import Predictor
 from panodeeplab.model import Predictions
 
 ROAD, SKY, CAR = 0, 10, 13
