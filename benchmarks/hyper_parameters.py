@@ -30,6 +30,7 @@ VARIANTS: dict[str, list[str]] = {
     # In the first steps a decay is less than asked for: 0.985 at the 600th.
     "EMA 0.95": ["training.ema_decay=0.95"],
     "EMA 0.98": ["training.ema_decay=0.98"],
+    "backbone from scratch": ["model.backbone_weights=null"],
 }
 FIGURES = ("pq", "pq_things", "pq_stuff", "miou")
 

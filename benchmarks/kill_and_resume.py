@@ -67,11 +67,18 @@ def compare(whole: Path, killed: Path) -> str:
     for name in ("last.safetensors", "best.safetensors"):
         if (whole / name).read_bytes() != (killed / name).read_bytes():
             raise SystemExit(f"{name} differs from that of the uninterrupted run")
+    return f"weights equal in every byte, {logged(killed)}"
+
+
+def logged(killed: Path) -> str:
+    """What the run logged, which must be its end and nothing twice."""
     lines = [json.loads(line) for line in (killed / "metrics.jsonl").read_text().splitlines()]
     keys = [(line["kind"], line["iteration"]) for line in lines]
     if len(keys) != len(set(keys)):
         raise SystemExit(f"logged twice: {keys}")
-    return f"weights equal in every byte, {len(keys)} lines of metrics, none twice"
+    if ("train", 40) not in keys:
+        raise SystemExit(f"the end is not logged: {keys}")
+    return f"{len(keys)} lines of metrics, none twice"
 
 
 def main() -> None:

@@ -23,7 +23,7 @@ from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
-from kill_and_resume import ROOT, SETTINGS, SMALL, compare, verify
+from kill_and_resume import ROOT, SETTINGS, SMALL, compare, logged, verify
 
 
 def free_port() -> int:
@@ -124,8 +124,7 @@ def main() -> None:
             second = start(port, killed)
         check([each.wait() for each in (first, second)])
         print(f"killed: {starts(killed)} processes")
-        if args.nnodes == "2":
-            print(compare(whole, killed))
+        print(compare(whole, killed) if args.nnodes == "2" else logged(killed))
 
 
 if __name__ == "__main__":
