@@ -1,4 +1,4 @@
-"""The pictures of docs/post-processing.md: which work is skipped, on a generated street.
+"""The pictures of docs/post-processing.md, which work is skipped on a generated street, and that of README.md.
 
     python benchmarks/pictures.py [--output docs]
 
@@ -33,6 +33,7 @@ from panodeeplab.bench.street_outputs import street_outputs
 from panodeeplab.classes import ClassTable
 from panodeeplab.data.scenes import StreetScenes
 from panodeeplab.files import replacing
+from panodeeplab.inference.predictor import Predictor
 from panodeeplab.model import STRIDE, load_checkpoint
 from panodeeplab.ops import PanopticOutput, panoptic_segmentation
 from panodeeplab.ops.reference import output_axis, upsample
@@ -285,6 +286,13 @@ def print_shares(name: str, work: CellWork, tiles: np.ndarray) -> None:
     print(f"  {(tiles == 1).mean():6.1%}  of the tiles list one center; {tiles.mean():.2f} on average")
 
 
+def draw_seen(seed: int, number: int) -> Image.Image:
+    """A street twice as large as the bundled model takes it in, and below it what the model sees."""
+    image = StreetScenes(number + 1, size=tuple(2 * side for side in SIZE), seed=seed)[number].image
+    predictor = Predictor.from_checkpoint("street-tiny", backend="eager", precision="float32")
+    return Image.fromarray(np.concatenate([image, predictor(image).overlay()]))
+
+
 def save(picture: Image.Image, path: Path) -> None:
     with replacing(path) as temporary:
         picture.save(temporary, quality=80, subsampling=0, optimize=True)
@@ -300,6 +308,7 @@ def main() -> None:
     if not arguments.output.is_dir():
         raise SystemExit(f"output: no folder {arguments.output}")
 
+    save(draw_seen(SEED, NUMBER), arguments.output / "street.jpg")
     street = see_street(SEED, NUMBER)
     work = street.work()
     check_cells(street, work)
