@@ -1,4 +1,4 @@
-"""The pictures of docs/post-processing.md, which work is skipped on a generated street, and that of README.md.
+"""The pictures of docs/post-processing.md (which work is skipped, on a generated street) and of README.md.
 
     python benchmarks/pictures.py [--output docs]
 
