@@ -78,7 +78,12 @@ def export(
         build_engine(loaded.model, output, size, half=precision == "float16")
     else:
         _export_torch(loaded, output, metadata, compiled=format == "aoti")
-    print(f"{output}: {output.stat().st_size / 1e6:.1f} MB, {precision}, images (N, H, W, 3) uint8 RGB")
+    written = [output]
+    if format == "openvino":
+        written.append(output.with_suffix(".bin"))  # the weights
+    size_mb = sum(path.stat().st_size for path in written) / 1e6
+    names = " and ".join(map(str, written))
+    print(f"{names}: {size_mb:.1f} MB, {precision}, images (N, H, W, 3) uint8 RGB")
     return 0
 
 

@@ -14,8 +14,9 @@ def test_openvino_file_finds_the_same(tmp_path, frame, capsys):
     pytest.importorskip("openvino")
     path = tmp_path / "street.xml"
     assert main(["export", "street-tiny", str(path)]) == 0
-    assert "street.xml" in capsys.readouterr().out
     assert sorted(p.name for p in tmp_path.iterdir()) == ["street.bin", "street.xml"]
+    size_mb = sum(p.stat().st_size for p in tmp_path.iterdir()) / 1e6
+    assert f"street.xml and {tmp_path / 'street.bin'}: {size_mb:.1f} MB" in capsys.readouterr().out
     predictor = Predictor.from_checkpoint(path)
     assert predictor.backend == "openvino"
     expected = Predictor.from_checkpoint("street-tiny", backend="eager", precision="float32")(frame)
