@@ -29,8 +29,11 @@
 
 #if defined(__GNUC__)
 #define PDL_FORCE_INLINE inline __attribute__((always_inline))
+// After the parameters of a lambda: called out of line, it would be of the plain version of the function around it.
+#define PDL_INLINE_LAMBDA __attribute__((always_inline))
 #else
 #define PDL_FORCE_INLINE inline
+#define PDL_INLINE_LAMBDA
 #endif
 
 // The next loop may load ahead of its own stores.

@@ -17,12 +17,19 @@ struct CornerRow {
     LogitRow logits;
     bool is_located = false, is_softened = false;
     std::vector<float> room;  // of logits
-    std::vector<SampleClass> states;
-    std::vector<float> second, third, vote_y, vote_x;
+    std::vector<SampleClass> states, runners_up;
+    std::vector<float> best, second, third, vote_y, vote_x;
     std::vector<int32_t> instances;  // of the votes, as NearestCenter::locate finds them
 
     explicit CornerRow(size_t corners)
-        : states(corners), second(corners), third(corners), vote_y(corners), vote_x(corners), instances(corners) {}
+        : states(corners),
+          runners_up(corners),
+          best(corners),
+          second(corners),
+          third(corners),
+          vote_y(corners),
+          vote_x(corners),
+          instances(corners) {}
 };
 
 // How the corners of a row and the samples of the maps belong together.

@@ -69,8 +69,10 @@ struct Grouping {
         row.logits = read_row(image.logits, y, corners.samples, row.room);
         const int32_t first = corners.first;
         classify_samples(row.logits, codes.classes, corners.samples,
-                         {row.states.data() + first, row.second.data() + first, row.third.data() + first});
+                         {row.states.data() + first, row.runners_up.data() + first, row.best.data() + first,
+                          row.second.data() + first, row.third.data() + first});
         corners.pad(row.states);
+        corners.pad(row.runners_up);
         corners.pad(row.second);
         corners.pad(row.third);
         row.sample = y;
@@ -82,7 +84,7 @@ struct Grouping {
     void soften(CornerRow &row) const {
         if (row.is_softened) return;
         probabilities->add_row(row.sample, row.logits, codes.classes, corners.samples,
-                               row.states.data() + corners.first);
+                               row.states.data() + corners.first, row.best.data() + corners.first);
         row.is_softened = true;
     }
 
@@ -122,7 +124,7 @@ struct Grouping {
     // The instances of the pixels of a strip that are things; -1 where a vote is not finite.
     PDL_FORCE_INLINE void find_instances(const Span &row, const Span &column, Strip &strip) const {
         const auto stride = static_cast<float>(image.arguments.stride);
-        const auto cast = [&](const float *upper, const float *lower, float *votes) {
+        const auto cast = [&](const float *upper, const float *lower, float *votes) PDL_INLINE_LAMBDA {
             const float corner[4] = {upper[column.lower], upper[column.upper], lower[column.lower],
                                      lower[column.upper]};
             PDL_LANES
@@ -131,7 +133,7 @@ struct Grouping {
         };
         cast(offset_y(row.lower), offset_y(row.upper), strip.vote_y);
         cast(offset_x(row.lower), offset_x(row.upper), strip.vote_x);
-        const auto add_position = [&](int32_t q, int32_t r, int32_t c) {
+        const auto add_position = [&](int32_t q, int32_t r, int32_t c) PDL_INLINE_LAMBDA {
             strip.vote_y[q] = vote(strip.y + r, strip.vote_y[q], stride);
             strip.vote_x[q] = vote(strip.x + c, strip.vote_x[q], stride);
         };
@@ -175,6 +177,18 @@ struct Grouping {
                 strip.codes[q] = strip.is_thing[q] ? thing : strip.codes[q];
             }
         }
+        // Without votes, all pixels that a candidate wins have one code: no need to look for theirs.
+        if (!by_votes && !candidates.hostile) {
+            uint32_t rest = strip.all_pixels();
+            for (int32_t n = 0; rest != 0; n++) {
+                const uint32_t pixels = n + 1 < candidates.count ? strip.pixels_with(strip.winner, n) : rest;
+                if (pixels == 0) continue;
+                rest &= ~pixels;
+                const int32_t area = strip.count_pixels(pixels, code_of_candidate[n], tally);
+                count_votes(code_of_candidate[n], candidates.index[n], area, tally);
+            }
+            return;
+        }
         // Two or three codes mostly.
         for (uint32_t rest = strip.all_pixels(); rest != 0;) {
             const int32_t first = lowest_bit(rest), code = strip.codes[first], winner = strip.winner[first];
@@ -201,16 +215,12 @@ struct Grouping {
             work.code_of_candidate[n] = code;
         }
         Strip &strip = work.strip;
-        const int32_t width = column.end - column.begin;
-        const int32_t columns = std::min(width, Strip::kLanes), rows = Strip::kLanes / columns;
-        for (int32_t y = row.begin; y < row.end; y += rows)
-            for (int32_t x = column.begin; x < column.end; x += columns) {
-                strip.enter(image.rows, image.columns, y, x, std::min(rows, row.end - y),
-                            std::min(columns, column.end - x));
-                strip.contest(candidates);
-                give_codes(work, row, column, by_votes, tally);
-                strip.write(panoptic, image.arguments.width);
-            }
+        for_blocks(row, column, [&](const Block &block) PDL_INLINE_LAMBDA {
+            strip.enter(image.rows, image.columns, block);
+            strip.contest(candidates);
+            give_codes(work, row, column, by_votes, tally);
+            strip.write(strip.codes, panoptic, image.arguments.width);
+        });
     }
 };
 
@@ -240,7 +250,7 @@ PDL_CLONES void group_cells(const Grouping &grouping, int64_t i, Workspace &work
     agree(upper.states.data(), lower.states.data(), static_cast<int64_t>(count), work.classes.data());
 
     bool located = false;
-    const auto instance_of = [&](size_t j) {
+    const auto instance_of = [&](size_t j) PDL_INLINE_LAMBDA {
         if (!located) {
             grouping.locate(upper);
             grouping.locate(lower);
@@ -249,7 +259,7 @@ PDL_CLONES void group_cells(const Grouping &grouping, int64_t i, Workspace &work
         return grouping.instance_of_cell(upper, lower, j);
     };
     // The code of a cell all of whose pixels have one class, or kMixed.
-    const auto code_of_class = [&](size_t j, int32_t index) {
+    const auto code_of_class = [&](size_t j, int32_t index) PDL_INLINE_LAMBDA {
         if (!grouping.is_thing(index)) return index;
         if (codes.centers == 0) return codes.nothing();
         const int32_t k = instance_of(j);
@@ -276,9 +286,10 @@ PDL_CLONES void group_cells(const Grouping &grouping, int64_t i, Workspace &work
             continue;
         }
         const Span &column = columns[j];
-        const auto corner = [&](const CornerRow &corners, size_t at, int32_t sample) {
-            return Corner{corners.logits.values + sample, corners.logits.step, corners.states[at], corners.second[at],
-                          corners.third[at]};
+        const auto corner = [&](const CornerRow &corners, size_t at, int32_t sample) PDL_INLINE_LAMBDA {
+            const LogitRow &logits = corners.logits;
+            return Corner{logits.values + sample, logits.step,        corners.states[at],
+                          corners.runners_up[at], corners.second[at], corners.third[at]};
         };
         const Corner around[4] = {corner(upper, j, column.lower), corner(upper, j + 1, column.upper),
                                   corner(lower, j, column.lower), corner(lower, j + 1, column.upper)};

@@ -5,6 +5,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "arithmetic.h"
+#include "compiler.h"
 #include "panoptic.h"
 
 namespace pdl {
@@ -26,7 +28,12 @@ struct LogitRow {
 LogitRow read_row(const Logits &logits, int64_t y, int64_t count, std::vector<float> &room);
 
 // Class c of the sample (y, x).
-float logit_at(const Logits &logits, int64_t c, int64_t y, int64_t x);
+PDL_FORCE_INLINE float logit_at(const Logits &logits, int64_t c, int64_t y, int64_t x) {
+    const int64_t at = c * logits.class_stride + y * logits.row_stride + x * logits.column_stride;
+    if (logits.type == PDL_FLOAT32) return static_cast<const float *>(logits.values)[at];
+    const uint16_t half = static_cast<const uint16_t *>(logits.values)[at];
+    return logits.type == PDL_FLOAT16 ? from_float16(half) : from_bfloat16(half);
+}
 
 }  // namespace pdl
 

@@ -1,8 +1,5 @@
 #include "logits.h"
 
-#include "arithmetic.h"
-#include "compiler.h"
-
 #if defined(__x86_64__) || defined(_M_X64)
 #include <xmmintrin.h>
 #endif
@@ -84,13 +81,6 @@ LogitRow read_row(const Logits &logits, int64_t y, int64_t count, std::vector<fl
     else
         convert_bfloat16(logits, y, count, room.data(), step);
     return {room.data(), step};
-}
-
-float logit_at(const Logits &logits, int64_t c, int64_t y, int64_t x) {
-    const int64_t at = c * logits.class_stride + y * logits.row_stride + x * logits.column_stride;
-    if (logits.type == PDL_FLOAT32) return static_cast<const float *>(logits.values)[at];
-    const uint16_t half = static_cast<const uint16_t *>(logits.values)[at];
-    return logits.type == PDL_FLOAT16 ? from_float16(half) : from_bfloat16(half);
 }
 
 }  // namespace pdl

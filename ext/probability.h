@@ -20,16 +20,9 @@ struct SampleProbabilities {
 
     SampleProbabilities(int64_t height, int64_t width_);
 
-    // The first `count` samples of row y, whose classes are known.
-    void add_row(int64_t y, const LogitRow &row, int64_t classes, int64_t count, const SampleClass *states);
-
-    // Of one class at sample i of the image, in 65536ths.
-    PDL_FORCE_INLINE int32_t at(const Logits &logits, int64_t i, int32_t category) const {
-        return winners[i] == category ? own[i] : of_other(logits, i, category);
-    }
-
-private:
-    int32_t of_other(const Logits &logits, int64_t i, int32_t category) const;
+    // The first `count` samples of row y, whose classes and largest logits are known.
+    void add_row(int64_t y, const LogitRow &row, int64_t classes, int64_t count, const SampleClass *states,
+                 const float *best);
 };
 
 // Mean over each segment's pixels of the softmax probability of its class at the sample nearest to the pixel.

@@ -1,7 +1,8 @@
 #include "probability.h"
 
 #include <algorithm>
-#include <limits>
+
+#include "block.h"
 
 namespace pdl {
 namespace {
@@ -16,6 +17,11 @@ PDL_FORCE_INLINE float relative(float logit, float top) {
 
 PDL_FORCE_INLINE int32_t in_65536ths(float share) { return static_cast<int32_t>(share * 65536.0f + 0.5f); }
 
+// Of a class among all, in 65536ths; 0 where all logits are NaN.
+PDL_FORCE_INLINE int32_t share(float logit, float top, float total) {
+    return in_65536ths(total > 0.0f ? relative(logit, top) / total : 0.0f);
+}
+
 struct SoftRow {
     SampleClass *winners;
     int32_t *own;
@@ -23,16 +29,11 @@ struct SoftRow {
 };
 
 template <bool kWhole>
-PDL_FORCE_INLINE void soften(const float *values, int64_t step, int64_t classes, int64_t lanes, const SoftRow &out) {
+PDL_FORCE_INLINE void soften(const float *values, int64_t step, int64_t classes, const float *best, int64_t lanes,
+                             const SoftRow &out) {
     const int64_t count = kWhole ? kLanes : lanes;
-    float top[kLanes], total[kLanes] = {};
-    for (int64_t x = 0; x < kLanes; x++) top[x] = -std::numeric_limits<float>::infinity();
-    for (int64_t c = 0; c < classes; c++)
-        PDL_LANES
-        for (int64_t x = 0; x < count; x++) {
-            const float logit = values[c * step + x];
-            top[x] = logit > top[x] ? logit : top[x];
-        }
+    float top[kLanes] = {}, total[kLanes] = {};
+    for (int64_t x = 0; x < count; x++) top[x] = best[x];
     for (int64_t c = 0; c < classes; c++)
         PDL_LANES
         for (int64_t x = 0; x < count; x++) total[x] += relative(values[c * step + x], top[x]);
@@ -45,7 +46,7 @@ PDL_FORCE_INLINE void soften(const float *values, int64_t step, int64_t classes,
 }
 
 PDL_CLONES void soften_row(const LogitRow &row, int64_t classes, int64_t count, const SampleClass *states,
-                           const SoftRow &out) {
+                           const float *best, const SoftRow &out) {
     for (int64_t x = 0; x < count; x++) {
         const int32_t state = states[x], winner = state < 0 ? ~state : state;
         out.winners[x] = static_cast<SampleClass>(state == kHostile ? -1 : winner);
@@ -53,9 +54,9 @@ PDL_CLONES void soften_row(const LogitRow &row, int64_t classes, int64_t count, 
     for (int64_t x = 0; x < count; x += kLanes) {
         const SoftRow at = {out.winners + x, out.own + x, out.top + x, out.total + x};
         if (count - x >= kLanes)
-            soften<true>(row.values + x, row.step, classes, kLanes, at);
+            soften<true>(row.values + x, row.step, classes, best + x, kLanes, at);
         else
-            soften<false>(row.values + x, row.step, classes, count - x, at);
+            soften<false>(row.values + x, row.step, classes, best + x, count - x, at);
     }
 }
 
@@ -69,6 +70,34 @@ std::vector<int32_t> nearer_to_lower(const Axis &axis) {
     }
     return counts;
 }
+
+// What a thread has summed, by segment. Probabilities that take an exponential are put aside, to become vectors.
+struct Sums {
+    static constexpr int32_t kMost = 256;
+    std::vector<int64_t> of_segment;
+    int32_t count = 0, segment[kMost] = {}, pixels[kMost] = {};
+    float logit[kMost] = {}, top[kMost] = {}, total[kMost] = {};
+
+    explicit Sums(size_t segments) : of_segment(segments) {}
+
+    PDL_FORCE_INLINE void add_later(int32_t segment_, int32_t pixels_, float logit_, float top_, float total_) {
+        if (count == kMost) finish();
+        segment[count] = segment_;
+        pixels[count] = pixels_;
+        logit[count] = logit_;
+        top[count] = top_;
+        total[count] = total_;
+        count++;
+    }
+
+    PDL_FORCE_INLINE void finish() {
+        int32_t shares[kMost];
+        PDL_INDEPENDENT
+        for (int32_t n = 0; n < count; n++) shares[n] = share(logit[n], top[n], total[n]);
+        for (int32_t n = 0; n < count; n++) of_segment[segment[n]] += int64_t{shares[n]} * pixels[n];
+        count = 0;
+    }
+};
 
 // Sums the probabilities of the pixels of a row of cells.
 struct Summation {
@@ -97,74 +126,68 @@ struct Summation {
     const Span &column(size_t j) const { return image.columns.spans[j]; }
     int32_t upper_columns(size_t j) const { return column(j).end - column(j).begin - lower_columns[j]; }
 
-    PDL_FORCE_INLINE int64_t at(int64_t y, int64_t x, int32_t category) const {
-        return samples.at(image.logits, y * samples.width + x, category);
+    // So many pixels of a segment, nearest to the sample (y, x).
+    PDL_FORCE_INLINE void add(int32_t segment, int32_t category, int64_t y, int64_t x, int32_t count,
+                              Sums &sums) const {
+        const int64_t i = y * samples.width + x;
+        if (count == 0) return;
+        if (samples.winners[i] == category)
+            sums.of_segment[segment] += int64_t{samples.own[i]} * count;
+        else
+            sums.add_later(segment, count, logit_at(image.logits, category, y, x), samples.top[i], samples.total[i]);
     }
 
-    // A line of pixels across the cells first..last, which are of one category, if their nearest samples are in row y.
-    PDL_FORCE_INLINE int64_t sum_along(int64_t y, size_t first, size_t last, int32_t category) const {
+    // Pixels of a segment on `height` lines across the cells first..last, if their nearest samples are in row y.
+    PDL_FORCE_INLINE void add_along(int32_t segment, int32_t category, int64_t y, size_t first, size_t last,
+                                    int32_t height, Sums &sums) const {
         const int64_t begin = column(first).lower, end = column(last).upper, origin = y * samples.width;
         const SampleClass *winners = samples.winners.data() + origin;
         int32_t other = 0;
         for (int64_t x = begin + 1; x < end; x++) other |= winners[x] ^ category;
-        int64_t sum = 0;
         if (other == 0 && begin < end) {
             const int32_t *own = samples.own.data() + origin;
+            int64_t sum = 0;
             for (int64_t x = begin + 1; x < end; x++) sum += int64_t{own[x]} * pixels[x];
+            sums.of_segment[segment] += height * sum;
             // Of the pixels of the samples at both ends, some are in cells outside.
-            int64_t at_begin = 0, at_end = 0;
+            int32_t at_begin = 0, at_end = 0;
             for (size_t j = first; j <= last && column(j).lower == begin; j++) at_begin += lower_columns[j];
             for (size_t j = last + 1; j-- > first && column(j).upper == end;)
                 at_end += column(j).lower == end ? column(j).end - column(j).begin : upper_columns(j);
-            if (at_begin > 0) sum += at_begin * at(y, begin, category);
-            if (at_end > 0) sum += at_end * at(y, end, category);
-            return sum;
+            add(segment, category, y, begin, height * at_begin, sums);
+            add(segment, category, y, end, height * at_end, sums);
+            return;
         }
         for (size_t j = first; j <= last; j++) {
-            if (lower_columns[j] > 0) sum += lower_columns[j] * at(y, column(j).lower, category);
-            if (upper_columns(j) > 0) sum += upper_columns(j) * at(y, column(j).upper, category);
+            add(segment, category, y, column(j).lower, height * lower_columns[j], sums);
+            add(segment, category, y, column(j).upper, height * upper_columns(j), sums);
         }
-        return sum;
     }
 
-    // Output pixels that are nearest to the sample (y, x), whatever their codes.
-    PDL_FORCE_INLINE void add_pixels(int64_t y, int64_t x, const Span &rows, const Span &columns,
-                                     std::vector<int64_t> &sums) const {
-        // Most are of one segment: its probability is looked up once.
-        int32_t current = -1;
-        int64_t probability = 0, count = 0;
-        const auto end_run = [&] {
-            if (current >= 0) sums[current] += probability * count;
-        };
-        for (int64_t row = rows.begin; row < rows.end; row++) {
-            const int32_t *codes = panoptic + row * image.arguments.width;
-            for (int32_t k = columns.begin; k < columns.end; k++) {
-                const int32_t segment = segments[codes[k]];
-                if (segment != current) {
-                    end_run();
-                    current = segment;
-                    count = 0;
-                    if (segment >= 0) probability = at(y, x, categories[codes[k]]);
-                }
-                count++;
-            }
+    // Pixels of a mixed cell, as many as `block` has.
+    PDL_FORCE_INLINE void add_block(const Block &block, size_t i, size_t j, Sums &sums) const {
+        const Span &row = image.rows.spans[i];
+        const uint32_t above = block.above(row.begin + lower_rows[i]);
+        const uint32_t left = block.left_of(column(j).begin + lower_columns[j]);
+        int32_t codes[Block::kLanes] = {};
+        block.read(panoptic, image.arguments.width, codes);
+        // Two or three codes mostly.
+        for (uint32_t rest = block.all_pixels(); rest != 0;) {
+            const int32_t code = codes[lowest_bit(rest)];
+            const uint32_t same = Block::lanes_with(codes, code) & rest;
+            rest &= ~same;
+            const int32_t segment = segments[code], category = categories[code];
+            if (segment < 0) continue;
+            add(segment, category, row.lower, column(j).lower, count_bits(same & above & left), sums);
+            add(segment, category, row.lower, column(j).upper, count_bits(same & above & ~left), sums);
+            add(segment, category, row.upper, column(j).lower, count_bits(same & ~above & left), sums);
+            add(segment, category, row.upper, column(j).upper, count_bits(same & ~above & ~left), sums);
         }
-        end_run();
     }
 
-    PDL_FORCE_INLINE void add_mixed_cell(size_t i, size_t j, std::vector<int64_t> &sums) const {
+    PDL_FORCE_INLINE void add_row(size_t i, const int32_t *cells, Sums &sums) const {
         const Span &row = image.rows.spans[i];
-        const int32_t middle_y = row.begin + lower_rows[i], middle_x = column(j).begin + lower_columns[j];
-        const Span rows[2] = {{row.lower, row.lower, row.begin, middle_y}, {row.upper, row.upper, middle_y, row.end}};
-        const Span columns[2] = {{column(j).lower, column(j).lower, column(j).begin, middle_x},
-                                 {column(j).upper, column(j).upper, middle_x, column(j).end}};
-        for (const Span &down : rows)
-            for (const Span &across : columns) add_pixels(down.lower, across.lower, down, across, sums);
-    }
-
-    PDL_FORCE_INLINE void add_row(size_t i, const int32_t *cells, std::vector<int64_t> &sums) const {
-        const Span &row = image.rows.spans[i];
-        const int64_t lower = lower_rows[i], upper = row.end - row.begin - lower;
+        const int32_t lower = lower_rows[i], upper = row.end - row.begin - lower;
         const size_t count = lower_columns.size();
         // Pixels of mixed cells lie here and there, far from the cache.
         for (size_t j = 0; j < count; j++)
@@ -175,20 +198,22 @@ struct Summation {
             const size_t first = j;
             const int32_t code = cells[j++];
             if (code == kMixed) {
-                add_mixed_cell(i, first, sums);
+                for_blocks(row, column(first), [&](const Block &block)
+                                                   PDL_INLINE_LAMBDA { add_block(block, i, first, sums); });
                 continue;
             }
             while (j < count && cells[j] == code) j++;
             const int32_t segment = segments[code], category = categories[code];
             if (segment < 0) continue;
-            if (lower > 0) sums[segment] += lower * sum_along(row.lower, first, j - 1, category);
-            if (upper > 0) sums[segment] += upper * sum_along(row.upper, first, j - 1, category);
+            if (lower > 0) add_along(segment, category, row.lower, first, j - 1, lower, sums);
+            if (upper > 0) add_along(segment, category, row.upper, first, j - 1, upper, sums);
         }
     }
 };
 
-PDL_CLONES void sum_row(const Summation &summation, size_t i, const int32_t *cells, std::vector<int64_t> &sums) {
+PDL_CLONES void sum_row(const Summation &summation, size_t i, const int32_t *cells, Sums &sums) {
     summation.add_row(i, cells, sums);
+    sums.finish();
 }
 
 }  // namespace
@@ -201,14 +226,10 @@ SampleProbabilities::SampleProbabilities(int64_t height, int64_t width_)
       total(winners.size()) {}
 
 void SampleProbabilities::add_row(int64_t y, const LogitRow &row, int64_t classes, int64_t count,
-                                  const SampleClass *states) {
+                                  const SampleClass *states, const float *best) {
     const int64_t at = y * width;
-    soften_row(row, classes, count, states, {winners.data() + at, own.data() + at, top.data() + at, total.data() + at});
-}
-
-int32_t SampleProbabilities::of_other(const Logits &logits, int64_t i, int32_t category) const {
-    if (!(total[i] > 0.0f)) return 0;
-    return in_65536ths(relative(logit_at(logits, category, i / width, i % width), top[i]) / total[i]);
+    soften_row(row, classes, count, states, best,
+               {winners.data() + at, own.data() + at, top.data() + at, total.data() + at});
 }
 
 void write_probabilities(const Image &image, const std::vector<int32_t> &cells, const SampleProbabilities &samples,
@@ -225,13 +246,13 @@ void write_probabilities(const Image &image, const std::vector<int32_t> &cells, 
     const auto columns = static_cast<int64_t>(image.columns.spans.size());
     const int used = useful_threads(a.threads, rows / 4);
     // Whole 65536ths, so that no order of summation shows.
-    std::vector<std::vector<int64_t>> sums(used, std::vector<int64_t>(count));
+    std::vector<Sums> sums(used, Sums(count));
 #pragma omp parallel for num_threads(used) schedule(dynamic, 8)
     for (int64_t i = 0; i < rows; i++)
         sum_row(summation, static_cast<size_t>(i), cells.data() + i * columns, sums[thread_index()]);
     for (size_t n = 0; n < count; n++) {
         int64_t sum = 0;
-        for (const std::vector<int64_t> &part : sums) sum += part[n];
+        for (const Sums &part : sums) sum += part.of_segment[n];
         const auto most = static_cast<double>(int64_t{segment_areas[n]} * 65536);
         probabilities[n] = static_cast<float>(static_cast<double>(sum) / most);
     }

@@ -24,8 +24,8 @@ constexpr float kLargest = 1e38f;
 
 // What is known of a sample without looking at its logits again.
 struct SampleClasses {
-    SampleClass *classes;
-    float *second, *third;  // the second and third largest logit; -inf if there are fewer classes
+    SampleClass *classes, *runners_up;
+    float *best, *second, *third;  // the largest logits; -inf if there are fewer classes
 };
 
 void classify_samples(const LogitRow &row, int64_t classes, int64_t count, const SampleClasses &out);
@@ -34,7 +34,7 @@ void classify_samples(const LogitRow &row, int64_t classes, int64_t count, const
 struct Corner {
     const float *logits;  // of class c at [c * step]
     int64_t step;
-    SampleClass state;
+    SampleClass state, runner_up;  // the second holds if `second` exceeds -inf
     float second, third;
 };
 
@@ -82,34 +82,36 @@ private:
         return bound;
     }
 
-    // Lists the corners' leaders, if the samples' second and third logits tell that no other class can win.
+    // Adds a class in its place, if it is not listed.
+    PDL_FORCE_INLINE void add(int32_t c, const CornerValues &values_of_class) {
+        int32_t n = count;
+        while (n > 0 && index[n - 1] > c) n--;
+        if (n > 0 && index[n - 1] == c) return;
+        for (int32_t m = count; m > n; m--) {
+            index[m] = index[m - 1];
+            values[m] = values[m - 1];
+        }
+        index[n] = c;
+        values[n] = values_of_class;
+        count++;
+    }
+
+    // Lists the classes that are first at a corner, and second where that may be enough to win, if the third logits
+    // tell that no other class can.
     PDL_FORCE_INLINE bool list_leaders(const Corner (&corners)[4]) {
         CornerValues leaders[4];
         for (int q = 0; q < 4; q++) {
             const int32_t c = leader(corners[q]);
             leaders[q] = load(corners, c);
-            int32_t n = count;
-            while (n > 0 && index[n - 1] > c) n--;
-            if (n > 0 && index[n - 1] == c) continue;
-            for (int32_t m = count; m > n; m--) {
-                index[m] = index[m - 1];
-                values[m] = values[m - 1];
-            }
-            index[n] = c;
-            values[n] = leaders[q];
-            count++;
+            add(c, leaders[q]);
         }
         const CornerValues bound = lower_bound(leaders);
-        bool settled = true;
         for (int k = 0; k < 4; k++) {
-            // The most that a class that leads nowhere has here.
-            bool second_leads = false;
-            for (int32_t n = 0; n < count; n++)
-                second_leads |= values[n].value[k] == corners[k].second && index[n] != leader(corners[k]);
-            const float rest = second_leads ? corners[k].third : corners[k].second;
-            settled &= rest < bound.value[k];
+            if (corners[k].second < bound.value[k]) continue;
+            if (!(corners[k].third < bound.value[k])) return false;
+            add(corners[k].runner_up, load(corners, corners[k].runner_up));
         }
-        return settled;
+        return true;
     }
 
     PDL_FORCE_INLINE void list_all(const Corner (&corners)[4]) {

@@ -1,12 +1,11 @@
-// The pixels of a cell that needs a look at each.
+// The pixels of a cell that needs a look at each, and what becomes of them.
 #ifndef PANODEEPLAB_STRIP_H
 #define PANODEEPLAB_STRIP_H
 
-#include <algorithm>
-#include <cstring>
 #include <limits>
 
 #include "arithmetic.h"
+#include "block.h"
 #include "compiler.h"
 #include "grid.h"
 #include "grouping.h"
@@ -14,43 +13,31 @@
 
 namespace pdl {
 
-// Pixels of a cell, as many as are worked on at a time, row after row. Loops over lanes have a fixed length, to become
-// vectors; lanes beyond the pixels compute something that nobody reads.
-struct Strip {
-    static constexpr int32_t kLanes = 16;
-    int32_t y = 0, x = 0, rows = 0, columns = 0;
+struct Strip : Block {
     float weight_y[kLanes] = {}, weight_x[kLanes] = {};
     float vote_y[kLanes] = {}, vote_x[kLanes] = {};
     int32_t is_thing[kLanes] = {}, instances[kLanes] = {};
     int32_t winner[kLanes] = {};  // among the candidates; -1 where a logit is NaN
     int32_t codes[kLanes] = {};
 
-    int32_t count() const { return rows * columns; }
-
-    // Sets of lanes, a bit for each.
-    uint32_t all_pixels() const { return (1u << count()) - 1; }
     PDL_FORCE_INLINE uint32_t pixels_with(const int32_t *values, int32_t value) const {
-        uint32_t found = 0;
-        PDL_LANES
-        for (int32_t q = 0; q < kLanes; q++) found |= static_cast<uint32_t>(values[q] == value) << q;
-        return found & all_pixels();
+        return lanes_with(values, value) & all_pixels();
     }
 
-    // Turns to `rows` x `columns` pixels of a cell.
-    PDL_FORCE_INLINE void enter(const Axis &axis_y, const Axis &axis_x, int32_t y_, int32_t x_, int32_t rows_,
-                                int32_t columns_) {
-        y = y_;
-        x = x_;
-        rows = rows_;
-        columns = columns_;
-        const float *of_rows = axis_y.weight.data() + y, *of_columns = axis_x.weight.data() + x;
-        if (columns == 4 && rows == 4) {  // stride 4: fixed sizes become vectors
-            for (int32_t q = 0; q < 16; q++) {
-                weight_y[q] = of_rows[q / 4];
-                weight_x[q] = of_columns[q % 4];
-            }
-            return;
-        }
+    PDL_FORCE_INLINE bool have_weights(const float *of_rows, const float *of_columns) const {
+        bool same = true;
+        for (int32_t n = 0; n < 4; n++) same &= (weight_y[4 * n] == of_rows[n]) & (weight_x[n] == of_columns[n]);
+        return same;
+    }
+
+    // Turns to other pixels.
+    PDL_FORCE_INLINE void enter(const Axis &axis_y, const Axis &axis_x, const Block &block) {
+        const float *of_rows = axis_y.weight.data() + block.y, *of_columns = axis_x.weight.data() + block.x;
+        // At stride 4, most cells lie between their samples like the one before.
+        const bool known = block.rows == 4 && block.columns == 4 && rows == 4 && columns == 4 &&
+                           have_weights(of_rows, of_columns);
+        static_cast<Block &>(*this) = block;
+        if (known) return;
         for (int32_t r = 0, q = 0; r < rows; r++)
             for (int32_t c = 0; c < columns; c++, q++) {
                 weight_y[q] = of_rows[r];
@@ -60,7 +47,7 @@ struct Strip {
 
     // Lets the candidates compete for the pixels; the first of equals wins.
     PDL_FORCE_INLINE void contest(const Candidates &candidates) {
-        const auto sample = [&](int32_t n, int32_t q) {
+        const auto sample = [&](int32_t n, int32_t q) PDL_INLINE_LAMBDA {
             const float *corner = candidates.values[n].value;
             return bilinear(corner[0], corner[1], corner[2], corner[3], weight_y[q], weight_x[q]);
         };
@@ -90,18 +77,6 @@ struct Strip {
                 const float value = sample(n, q);
                 if (value != value) winner[q] = -1;
             }
-    }
-
-    // The codes of the pixels, one by one, into the output map.
-    PDL_FORCE_INLINE void write(int32_t *panoptic, int64_t width) const {
-        int32_t *out = panoptic + y * width + x;
-        const int32_t *in = codes;
-        for (int32_t r = 0; r < rows; r++, in += columns, out += width) {
-            if (columns == 4)  // stride 4: a fixed size becomes one store
-                std::memcpy(out, in, 4 * sizeof(int32_t));
-            else
-                std::copy(in, in + columns, out);
-        }
     }
 
     // Counts `pixels`, which all have `code`. Returns how many they are.

@@ -57,18 +57,23 @@ int32_t class_of(const LogitRow &row, int64_t classes, int32_t x, SampleClass fo
 
 // The samples of a row, classified: a second time, for `group_pixels` does it too, but wants centres first.
 struct ClassifiedRow {
-    std::vector<float> room, second, third;
-    std::vector<SampleClass> classes;
+    std::vector<float> room, best, second, third;
+    std::vector<SampleClass> classes, runners_up;
 
     explicit ClassifiedRow(int32_t samples)
-        : second(static_cast<size_t>(samples)), third(second.size()), classes(second.size()) {}
+        : best(static_cast<size_t>(samples)),
+          second(best.size()),
+          third(best.size()),
+          classes(best.size()),
+          runners_up(best.size()) {}
 };
 
 void cast_votes(const Image &image, const Cells &cells, int32_t y, ClassifiedRow &line, VoteLists &lists) {
     const pdl_panoptic_arguments &a = image.arguments;
     const LogitRow logits = read_row(image.logits, y, cells.columns.cells, line.room);
     classify_samples(logits, a.classes, cells.columns.cells,
-                     {line.classes.data(), line.second.data(), line.third.data()});
+                     {line.classes.data(), line.runners_up.data(), line.best.data(), line.second.data(),
+                      line.third.data()});
     const float *to_y = image.offset + y * a.low_width, *to_x = to_y + a.low_height * a.low_width;
     for (int32_t x = 0; x < cells.columns.cells; x++) {
         const int32_t index = class_of(logits, a.classes, x, line.classes[x]);
