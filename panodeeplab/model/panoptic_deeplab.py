@@ -78,7 +78,7 @@ class PanopticDeepLab(nn.Module):
             cells = tuple(-(-pixels // self.output_stride) for pixels in self.pooling_window)
             window = tuple((n - less) * self.output_stride for n in zoomed_window(cells, zoom, less=less))
             if self.align_corners:
-                size = tuple(torch.sym_max(n, least) for n, least in zip(size, window, strict=True))
+                size = tuple(_at_least(n, least) for n, least in zip(size, window, strict=True))
             else:
                 steps = window
         # Nothing is negative in what is divided: exporters differ in how they round that.
@@ -126,3 +126,8 @@ class PanopticDeepLab(nn.Module):
         predictions = (semantic, self.center_head(instance), self.offset_head(instance))
         h, w = (height + STRIDE - 1) // STRIDE + extra, (width + STRIDE - 1) // STRIDE + extra
         return Predictions(*(x[..., :h, :w] for x in predictions))
+
+
+def _at_least(pixels: int, least: int) -> int:
+    """The larger; an exporter may give a symbol, torch.jit a tensor."""
+    return pixels.clamp(min=least) if isinstance(pixels, Tensor) else torch.sym_max(pixels, least)
