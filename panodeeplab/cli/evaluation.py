@@ -9,6 +9,7 @@ from panodeeplab.cli._common import BACKEND, OVERRIDE, PRECISION, RESULT_FORMAT,
 
 def _evaluate(args: argparse.Namespace) -> int:
     from panodeeplab import config as configuration
+    from panodeeplab.bundled import model_path
     from panodeeplab.classes import CITYSCAPES
     from panodeeplab.data.datasets import build_dataset
     from panodeeplab.evaluation.evaluate import evaluate
@@ -19,14 +20,15 @@ def _evaluate(args: argparse.Namespace) -> int:
     from panodeeplab.inference.results import CityscapesWriter, CocoWriter
     from panodeeplab.model import load_checkpoint
 
-    exported = Path(args.checkpoint).suffix in SUFFIXES
+    path = model_path(args.checkpoint)
+    exported = path.suffix in SUFFIXES
     if exported and args.config is None:
         raise ValueError("config: an exported file does not say where data are, give --config")
     if exported:
-        model = open_exported(args.checkpoint)
+        model = open_exported(path)
         classes = model.metadata.classes
     else:
-        checkpoint = load_checkpoint(args.checkpoint)
+        checkpoint = load_checkpoint(path)
         model, classes = checkpoint.model, checkpoint.classes
     if args.config is None:
         config = configuration.override(checkpoint.config, args.set)

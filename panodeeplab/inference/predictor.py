@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from panodeeplab.bundled import model_path
 from panodeeplab.classes import ClassTable
 from panodeeplab.config import PostprocessConfig
 from panodeeplab.export.exported import SUFFIXES, Exported, open_exported
@@ -134,8 +135,9 @@ class Predictor:
 
         Args:
             checkpoint: a file that training or `panodeeplab import-checkpoint` wrote, the name of a bundled
-                model, "street-tiny", or a file that `panodeeplab export` wrote (.onnx, OpenVINO's .xml, or
-                AOTInductor's .pt2), which brings the same and does not need the network's definition.
+                model ("street-tiny", or "street-tiny-int8", the same in 8 bits), or a file that `panodeeplab
+                export` wrote (.onnx, OpenVINO's .xml, or AOTInductor's .pt2), which brings the same and does
+                not need the network's definition.
             device: see `Predictor`.
             size: (H, W) to scale images into; "trained" takes the size that the model was trained at,
                 "native" scales nothing.
@@ -154,14 +156,15 @@ class Predictor:
         """
         if isinstance(size, str) and size not in ("trained", "native"):
             raise ValueError(f"size must be (H, W), 'trained' or 'native', got {size!r}")
-        if Path(checkpoint).suffix in SUFFIXES:
-            model = open_exported(checkpoint)
+        path = model_path(checkpoint)
+        if path.suffix in SUFFIXES:
+            model = open_exported(path)
             classes, config = model.metadata.classes, model.metadata.postprocess
             inference = model.metadata.inference
         else:
             from panodeeplab.model import load_checkpoint
 
-            loaded = load_checkpoint(checkpoint)
+            loaded = load_checkpoint(path)
             model, classes, config = loaded.model, loaded.classes, loaded.config.postprocess
             inference = loaded.config.inference
         if isinstance(size, str):

@@ -10,13 +10,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from panodeeplab import config as configuration
+from panodeeplab.bundled import model_path
 from panodeeplab.classes import ClassTable
 from panodeeplab.config import RunConfig
 from panodeeplab.files import replacing
 from panodeeplab.model.misfit import misfit
 from panodeeplab.model.panoptic_deeplab import PanopticDeepLab
-
-BUNDLED = {"street-tiny": Path(__file__).resolve().parent.parent / "assets" / "street_tiny.safetensors"}
 
 
 @dataclass(frozen=True)
@@ -84,9 +83,7 @@ def load_checkpoint(source: str | Path) -> Checkpoint:
         ValueError: no checkpoint of this project, a damaged one, or weights that do not fit its settings.
         ModuleNotFoundError: the backbone comes from timm, which is not installed.
     """
-    path = BUNDLED.get(str(source), Path(source))
-    if not path.is_file():
-        raise FileNotFoundError(f"checkpoint: no file {path}, and the bundled models are {sorted(BUNDLED)}")
+    path = model_path(source)
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}

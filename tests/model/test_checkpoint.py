@@ -58,6 +58,8 @@ def test_errors(tmp_path):
     text.write_text("no checkpoint")
     with pytest.raises(ValueError, match="not a safetensors file"):
         load_checkpoint(text)
+    with pytest.raises(ValueError, match=r"street_tiny_int8\.onnx is not a safetensors file"):
+        load_checkpoint("street-tiny-int8")
     foreign = tmp_path / "foreign.safetensors"
     save_file({"a": torch.zeros(1)}, foreign)
     with pytest.raises(ValueError, match="not written by panodeeplab"):
