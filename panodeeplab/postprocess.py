@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -22,8 +22,7 @@ _MAX_STRIDE = 1024
 _MAX_NMS_KERNEL = 255
 
 
-@dataclass(frozen=True)
-class PanopticSegment:
+class PanopticSegment(NamedTuple):
     """One segment of a panoptic map.
 
     Attributes:

@@ -93,7 +93,7 @@ class PanopticNode(Node):
                 "frame_id": message.header.frame_id,
                 "dropped": dropped,
                 "timings_ms": result.timings_ms,
-                "segments": [vars(segment) for segment in result.segments],
+                "segments": [segment._asdict() for segment in result.segments],
             }
             self._segments.publish(String(data=json.dumps(content)))
 

@@ -44,7 +44,7 @@ class TritonPythonModel:
                 continue
             seen = [next(results) for _ in batch]
             maps = np.stack([result.panoptic for result in seen])
-            texts = [json.dumps([vars(s) for s in result.segments]).encode() for result in seen]
+            texts = [json.dumps([s._asdict() for s in result.segments]).encode() for result in seen]
             tensors = [
                 pb_utils.Tensor("PANOPTIC", maps),
                 pb_utils.Tensor("SEGMENTS", np.array(texts, np.object_).reshape(-1, 1)),

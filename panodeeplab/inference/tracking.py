@@ -134,7 +134,7 @@ class Tracker:
                 panoptic[y0:y1, x0:x1], torch.from_numpy(ids), torch.from_numpy(new_ids.astype(np.int32))
             )
         named = [
-            replace(segment, id=new_id, track_id=track_id)
+            segment._replace(id=new_id, track_id=track_id)
             for segment, new_id, track_id in zip(things, new_ids.tolist(), now.track_id.tolist(), strict=True)
         ]
         stuff = [segment for segment in result.segments if not segment.is_thing]
