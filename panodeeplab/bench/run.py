@@ -125,12 +125,12 @@ def headline(results: Sequence[Result]) -> str:
     if not ours:
         return ""
     worst = max(ours, key=lambda result: result["postprocess_share"])
-    lines = [
-        f"post-processing is at most {100 * worst['postprocess_share']:.1f} % of end to end, in "
-        f"{worst['model']}; of the processor time at most "
-        f"{100 * max(result['processor']['outside_network_share'] for result in ours):.1f} % is outside the "
-        "network"
-    ]
+    share = 100 * worst["postprocess_share"]
+    line = f"post-processing is at most {share:.1f} % of end to end, in {worst['model']}"
+    outside = [result["processor"].get("outside_network_share", 0.0) for result in ours]
+    if max(outside) > 0:
+        line += f"; of the processor time at most {100 * max(outside):.1f} % is outside the network"
+    lines = [line]
     for result in ours:
         wanted = SHARE_WANTED[result["device"].partition(":")[0]]
         if result["postprocess_share"] >= wanted:

@@ -25,6 +25,7 @@ class Setting:
         batch: images in a call.
         threads: of the CPU; None: as many as torch takes.
         device: of torch.
+        cuda_graph: see `Predictor`; for models of this project.
         image: the file to read; None: generated streets of `size`.
         warmup: calls that are not counted.
         runs: calls that are; None: as many as fill `seconds`, at least LEAST_RUNS.
@@ -39,6 +40,7 @@ class Setting:
     batch: int = 1
     threads: int | None = None
     device: str = "cpu"
+    cuda_graph: bool = False
     image: Path | None = None
     warmup: int = 3
     runs: int | None = None

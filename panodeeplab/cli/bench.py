@@ -51,7 +51,9 @@ def _setting(args: argparse.Namespace) -> Any:
 
 
 def _common(args: argparse.Namespace) -> dict[str, Any]:
-    return {name: getattr(args, name) for name in ("device", "warmup", "runs", "seconds", "seed")}
+    return {
+        name: getattr(args, name) for name in ("device", "cuda_graph", "warmup", "runs", "seconds", "seed")
+    }
 
 
 def _replaced(setting: Any, values: dict[str, Any]) -> Any:
@@ -143,6 +145,11 @@ def _add_single(sub: argparse.ArgumentParser) -> None:
 
 def _add_common(sub: argparse.ArgumentParser, *, warmup: int, seconds: float) -> None:
     sub.add_argument("--device", default="cpu", help="torch device (default: %(default)s)")
+    sub.add_argument(
+        "--cuda-graph",
+        action="store_true",
+        help="on CUDA, launch all that the GPU does for an image as one recorded graph",
+    )
     sub.add_argument(
         "--warmup", type=int, default=warmup, help="calls that do not count (default: %(default)s)"
     )

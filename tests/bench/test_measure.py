@@ -11,6 +11,7 @@ from panodeeplab.bench import streets as street_module
 from panodeeplab.bench.environment import differences
 from panodeeplab.bench.measure import measure_all, measure_setting
 from panodeeplab.bench.predictor_stages import PredictorPipeline
+from panodeeplab.bench.run import headline
 from panodeeplab.bench.stages import Run, Setting, measure_stages
 from panodeeplab.bench.streets import (
     class_in,
@@ -236,3 +237,18 @@ def test_environments_differ_in_what_matters():
     assert differences(old, old | {"load_average": [9.0], "clock_mhz": 2}) == []
     assert differences(old, old | {"torch": "2"}) == ["torch was '1', is '2'"]
     assert differences(old, old | {"gpu": "b"}) == ["gpu was None, is 'b'"]
+
+
+def test_a_cuda_graph_is_refused_on_a_cpu():
+    with pytest.raises(ValueError, match="cuda_graph goes with backend 'eager' on CUDA, got 'eager' on cpu"):
+        measure_setting(Setting(**FAST | {"cuda_graph": True, "backend": "eager"}))
+
+
+def test_the_headline_does_without_shares_that_are_not_known():
+    result = {
+        "model": "street-tiny",
+        "device": "cuda",
+        "postprocess_share": 0.01,
+        "processor": {"end_to_end_ms": 1.0},
+    }
+    assert headline([result]) == "post-processing is at most 1.0 % of end to end, in street-tiny"

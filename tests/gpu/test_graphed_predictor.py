@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from panodeeplab.bench.measure import measure_setting
+from panodeeplab.bench.stages import Setting
 from panodeeplab.inference.predictor import Predictor
 
 
@@ -109,3 +111,15 @@ def test_a_network_that_waits_for_the_gpu_is_an_error(gpu):
 def test_test_time_augmentation_goes_without(gpu, settings):
     with pytest.raises(ValueError, match="cuda_graph goes without test-time augmentation"):
         Predictor.from_checkpoint("street-tiny", device="cuda", cuda_graph=True, **settings)
+
+
+@pytest.mark.parametrize("model", ["street-tiny", "configs/cityscapes_bowenc_resnet50.yaml"])
+def test_bench_measures_a_graph(gpu, model):
+    setting = Setting(
+        model=model, size=(128, 256), device="cuda", cuda_graph=True, warmup=2, runs=3, threads=1
+    )
+    result = measure_setting(setting)
+    assert result["backend"] == "CUDA graph"
+    assert any("launched as one" in note for note in result["notes"])
+    assert "outside_network_share" not in result["processor"]
+    assert result["end_to_end"]["median_ms"] > 0
