@@ -74,6 +74,7 @@ def with_model(path: Path, count: int, threads: int, output: bool) -> None:
     torch.set_num_threads(threads)
     predictor = Predictor.from_checkpoint("street-tiny")
     images = [frame.image for frame in islice(open_source(path).frames(print), count)]
+    count = len(images)  # the video may have fewer
     results = [predictor(image) for image in images]
     with tempfile.TemporaryDirectory() as folder:
         video = VideoFile(Path(folder) / "alone.mp4", rate=25) if output else Nowhere()
