@@ -50,6 +50,8 @@ def _stream(args: argparse.Namespace) -> int:
         predictor = Predictor.from_checkpoint(
             args.checkpoint, device=args.device, size=size, backend=args.backend, precision=args.precision
         )
+        if source.size is not None:
+            predictor.warm_up(source.size)
     except BaseException:
         for output in outputs:
             output.close()

@@ -76,11 +76,11 @@ def _read_onnx(path: Path) -> str:
 
 def _read_openvino(path: Path) -> str:
     try:
-        import openvino
+        from panodeeplab.openvino_core import openvino_core
     except ModuleNotFoundError:
         raise ModuleNotFoundError(MISSING_OPENVINO) from None
     try:
-        model = openvino.Core().read_model(path)
+        model = openvino_core().read_model(path)
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[-1]
         raise ValueError(f"checkpoint: {path} is not a network that OpenVINO can load: {reason}") from None

@@ -11,6 +11,7 @@ from torch import nn
 
 from panodeeplab.export.metadata import KEY, Metadata
 from panodeeplab.export.network import OUTPUTS, ExportedForm
+from panodeeplab.openvino_core import openvino_core
 
 
 def convert(model: nn.Module) -> openvino.Model:
@@ -41,7 +42,7 @@ def read_onnx(proto) -> openvino.Model:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "network.onnx"
         path.write_bytes(proto.SerializeToString())
-        return openvino.Core().read_model(path)
+        return openvino_core().read_model(path)
 
 
 def write_openvino(model: openvino.Model, path: Path, metadata: Metadata, *, half: bool = False) -> None:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from panodeeplab.export.exported import MISSING_ONNXRUNTIME, MISSING_OPENVINO, Exported
+from panodeeplab.inference.cpu import has_fast_bfloat16
 from panodeeplab.inference.eager import fold_batch_norm, is_foldable, with_precision
 from panodeeplab.predictions import Predictions
 
@@ -90,7 +91,7 @@ def choose(
         precision = "float32"
         if device.type == "cuda" and whole and "float16" in legal:
             precision = "float16"
-        elif device.type == "cpu" and whole and "bfloat16" in legal and _fast_bfloat16():
+        elif device.type == "cpu" and whole and "bfloat16" in legal and has_fast_bfloat16():
             precision = "bfloat16"
     if precision not in legal:
         raise ValueError(
@@ -155,12 +156,3 @@ def _fastest(model: nn.Module | Exported, device: torch.device) -> str:
 
 def _installed(module: str) -> bool:
     return importlib.util.find_spec(module) is not None
-
-
-def _fast_bfloat16() -> bool:
-    """Whether the CPU multiplies bfloat16 matrices by instructions of their own."""
-    try:
-        capabilities = torch.cpu.get_capabilities()
-    except (AttributeError, RuntimeError):
-        return False
-    return bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))

@@ -1,6 +1,7 @@
 """The network on OpenVINO, for CPUs."""
 
 import queue
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +11,20 @@ from torch import Tensor, nn
 
 from panodeeplab.export.exported import Exported
 from panodeeplab.export.openvino import convert
+from panodeeplab.inference.cpu import has_amx
+from panodeeplab.openvino_core import openvino_core
 from panodeeplab.predictions import Predictions
+
+# OpenVINO's kernels for int8 and any shape crash on many CPUs with AMX (openvinotoolkit/openvino, issue
+# 37577). There, files of int8 are compiled for each shape, and so many are kept.
+_MOST_SHAPES = 4
 
 
 class OpenVinoNetwork:
     """A network that OpenVINO runs; see `panodeeplab.inference.backends` for its call.
+
+    It is compiled at the first call, for that shape of images, which is faster than for any; once more, for
+    any, when another shape comes.
 
     Args:
         model: an exported file, or our network, which is converted (seconds).
@@ -22,19 +32,49 @@ class OpenVinoNetwork:
     """
 
     def __init__(self, model: nn.Module | Exported, *, precision: str) -> None:
-        core = openvino.Core()
-        network = core.read_model(Path(model.path)) if isinstance(model, Exported) else convert(model)
-        settings = {
+        self._network = (
+            openvino_core().read_model(Path(model.path)) if isinstance(model, Exported) else convert(model)
+        )
+        self._settings = {
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_NUM_THREADS": torch.get_num_threads(),
             "INFERENCE_PRECISION_HINT": "bf16" if precision == "bfloat16" else "f32",
         }
-        self._compiled = core.compile_model(network, "CPU", settings)
-        # A request holds the memory of one run; as many are made as threads ever call at once.
-        self._requests: queue.SimpleQueue = queue.SimpleQueue()
+        self._most = _MOST_SHAPES if precision == "int8" and has_amx() else 1
+        self._lock = threading.Lock()
+        self._compiled: dict[tuple[int, ...] | None, _Compiled] = {}  # by shape; None: for any
 
     def __call__(self, images: Tensor) -> Predictions:
         batch = np.ascontiguousarray(images.permute(0, 2, 3, 1).numpy())
+        return self._for(batch.shape)(batch)
+
+    def _for(self, shape: tuple[int, ...]) -> "_Compiled":
+        with self._lock:
+            if shape in self._compiled:
+                self._compiled[shape] = self._compiled.pop(shape)  # the last that goes
+                return self._compiled[shape]
+            if self._most == 1 and self._compiled:
+                if None not in self._compiled:
+                    self._compiled[None] = self._compile(self._network)
+                return self._compiled[None]
+            if len(self._compiled) == self._most:
+                del self._compiled[next(iter(self._compiled))]
+            fixed = self._network.clone()
+            fixed.reshape(list(shape))
+            self._compiled[shape] = self._compile(fixed)
+            return self._compiled[shape]
+
+    def _compile(self, network: openvino.Model) -> "_Compiled":
+        return _Compiled(openvino_core().compile_model(network, "CPU", self._settings))
+
+
+class _Compiled:
+    def __init__(self, compiled: openvino.CompiledModel) -> None:
+        self._compiled = compiled
+        # A request holds the memory of one run; as many are made as threads ever call at once.
+        self._requests: queue.SimpleQueue = queue.SimpleQueue()
+
+    def __call__(self, batch: np.ndarray) -> Predictions:
         try:
             request = self._requests.get_nowait()
         except queue.Empty:

@@ -8,9 +8,12 @@ import pytest
 import torch
 from torch import nn
 
-from panodeeplab.config import validate
+from panodeeplab.bundled import model_path
+from panodeeplab.config import ModelConfig, validate
+from panodeeplab.export.exported import open_exported
 from panodeeplab.inference import backends
 from panodeeplab.inference.backends import choose, load_network
+from panodeeplab.inference.demo import CLIP, read_clip
 from panodeeplab.inference.eager import fold_batch_norm, with_precision
 from panodeeplab.inference.predictor import Predictor
 from panodeeplab.model import PanopticDeepLab, load_checkpoint
@@ -45,6 +48,60 @@ def test_openvino_gives_the_maps_of_pytorch(model, openvino_network, size):
     images = batch(*size)
     with torch.inference_mode():
         assert_same_maps(openvino_network(images), model(images), 1e-4)
+
+
+@pytest.mark.parametrize("align_corners", [False, True])
+def test_openvino_pads_to_a_pooling_window_as_pytorch_does(align_corners):
+    pytest.importorskip("openvino")
+    window = (129, 193) if align_corners else (128, 192)
+    options = {"backbone": "mobilenet_v3_small", "pooling_window": window, "align_corners": align_corners}
+    torch.manual_seed(0)
+    model = PanopticDeepLab(ModelConfig(**options), num_classes=19).eval()
+    network = load_network(model, "openvino", "float32", CPU)
+    with torch.inference_mode():
+        for size in [(1, 65, 129), (1, 97, 301), (2, 129, 193), (1, 200, 100)]:
+            images = batch(*size)
+            assert_same_maps(network(images), model(images), 1e-4)
+
+
+def test_openvino_compiles_for_the_first_shape_and_once_for_all_others(model, monkeypatch):
+    openvino = pytest.importorskip("openvino")
+    compiled, plain = [], openvino.Core.compile_model
+
+    def counting(self, network, *settings):
+        compiled.append(network.is_dynamic())
+        return plain(self, network, *settings)
+
+    monkeypatch.setattr(openvino.Core, "compile_model", counting)
+    network = load_network(model, "openvino", "float32", CPU)
+    counts = []
+    with torch.inference_mode():
+        for shape in [(1, 64, 128), (1, 64, 128), (2, 64, 128), (1, 37, 53), (1, 64, 128), (3, 64, 128)]:
+            images = batch(*shape)
+            assert_same_maps(network(images), model(images), 1e-4)
+            counts.append(len(compiled))
+    assert counts == [1, 1, 2, 2, 2, 2]
+    assert compiled == [False, True]
+
+
+def test_openvino_compiles_int8_for_each_shape_where_the_cpu_has_amx(monkeypatch):
+    module = pytest.importorskip("panodeeplab.inference.openvino")
+    monkeypatch.setattr(module, "has_amx", lambda: True)
+    compiled, plain = [], module.openvino.Core.compile_model
+
+    def counting(self, network, *settings):
+        assert not network.is_dynamic()
+        compiled.append(tuple(network.input(0).shape)[1:3])
+        return plain(self, network, *settings)
+
+    monkeypatch.setattr(module.openvino.Core, "compile_model", counting)
+    network = load_network(open_exported(model_path("street-tiny-int8")), "openvino", "int8", CPU)
+    sizes = [(32, 64), (40, 64), (32, 64), (48, 64), (56, 64), (32, 64), (64, 64), (32, 64), (40, 64)]
+    with torch.inference_mode():
+        for size in sizes:
+            assert network(batch(1, *size)).semantic.shape[2:] == (size[0] // 4, size[1] // 4)
+    # Four are kept; the one that was not used for longest goes.
+    assert compiled == [(32, 64), (40, 64), (48, 64), (56, 64), (64, 64), (40, 64)]
 
 
 def test_threads_share_a_network_without_mixing_their_images(openvino_network):
@@ -118,13 +175,13 @@ def test_bfloat16_keeps_the_colors_and_comes_close(model):
 def test_auto_is_openvino_for_our_network_on_a_cpu_and_pytorch_elsewhere(model, monkeypatch):
     installed = {"openvino", "onnxruntime"}
     monkeypatch.setattr(backends, "_installed", lambda module: module in installed)
-    monkeypatch.setattr(backends, "_fast_bfloat16", lambda: False)
+    monkeypatch.setattr(backends, "has_fast_bfloat16", lambda: False)
     assert choose(model, "auto", "auto", CPU) == ("openvino", "float32")
     assert choose(nn.Conv2d(3, 3, 1), "auto", "auto", CPU) == ("eager", "float32")
     assert choose(model, "auto", "auto", torch.device("cuda")) == ("eager", "float16")
     installed.discard("openvino")
     assert choose(model, "auto", "auto", CPU) == ("eager", "float32")
-    monkeypatch.setattr(backends, "_fast_bfloat16", lambda: True)
+    monkeypatch.setattr(backends, "has_fast_bfloat16", lambda: True)
     assert choose(model, "auto", "auto", CPU) == ("eager", "bfloat16")
     assert choose(model, "onnxruntime", "auto", CPU) == ("onnxruntime", "float32")
     installed.clear()
@@ -164,6 +221,18 @@ def test_predictor_says_what_it_chose_and_gives_one_map_whatever_runs(checkpoint
     ours, theirs = eager(image), other(image)
     assert (ours.panoptic != theirs.panoptic).mean() < 1e-3
     assert [s.category for s in ours.segments] == [s.category for s in theirs.segments]
+
+
+@pytest.mark.parametrize("backend", ["openvino", "onnxruntime"])
+def test_the_bundled_model_in_8_bits_says_nearly_the_same(backend):
+    pytest.importorskip(backend)
+    street = next(read_clip(CLIP))[0]
+    eager = Predictor.from_checkpoint("street-tiny", backend="eager", precision="float32")
+    small = Predictor.from_checkpoint("street-tiny-int8", backend=backend)
+    assert (small.backend, small.precision, small.size) == (backend, "int8", eager.size)
+    ours, theirs = small(street), eager(street)
+    assert (ours.semantic == theirs.semantic).mean() > 0.97
+    assert {s.category for s in theirs.segments if s.area > 500} <= {s.category for s in ours.segments}
 
 
 def test_images_of_many_sizes_are_compiled_for_a_few_times(monkeypatch):
