@@ -88,7 +88,8 @@ class _LiveBytes(TorchDispatchMode):
 def step_memory(config: RunConfig, *, num_classes: int, images: int) -> StepMemory:
     """Memory of a step, from the shapes of all tensors that a forward and a backward pass make.
 
-    Nothing is computed: the tensors are fake, with shapes and no values.
+    Nothing is computed: the tensors are fake, with shapes and no values. The workspace of convolutions, which
+    depends on the device, is not counted.
 
     Args:
         config: of the run.
