@@ -1,6 +1,7 @@
 """From the maps of the network to panoptic results, through `panodeeplab.ops` only."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -262,8 +263,7 @@ def to_results(
     Returns:
         One result per image, without its image. On the CPU its maps are those of `segmented`, not copied.
     """
-    # Rows of arrays cost a fraction of those of tensors.
-    output = [value.cpu().numpy() for value in segmented.output]
+    output = _on_host(segmented.output)
     class_map = None if segmented.class_map is None else segmented.class_map.cpu().numpy()
     kept = segmented.predictions
     results = []
@@ -280,6 +280,24 @@ def to_results(
             )
         )
     return results
+
+
+def _on_host(output: ops.PanopticOutput) -> list[np.ndarray]:
+    """Arrays of the op's output, whose rows cost a fraction of those of tensors."""
+    panoptic, *table = output
+    if panoptic.device.type == "cpu":
+        return [value.numpy() for value in output]
+    return [panoptic.cpu().numpy(), *_in_one_copy(table)]
+
+
+def _in_one_copy(tensors: Sequence[Tensor]) -> list[np.ndarray]:
+    """Arrays of small tensors of four bytes a value: each copy from a device would be waited for."""
+    packed = torch.cat([tensor.flatten().view(torch.int32) for tensor in tensors]).cpu().numpy()
+    parts = np.split(packed, np.cumsum([tensor.numel() for tensor in tensors[:-1]]))
+    return [
+        part.view(np.float32 if tensor.is_floating_point() else np.int32).reshape(tensor.shape)
+        for part, tensor in zip(parts, tensors, strict=True)
+    ]
 
 
 def _class_maps(

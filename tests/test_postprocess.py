@@ -13,7 +13,7 @@ from panodeeplab import ops
 from panodeeplab.classes import CITYSCAPES
 from panodeeplab.config import PostprocessConfig
 from panodeeplab.model import Predictions
-from panodeeplab.postprocess import PanopticSegment, postprocess
+from panodeeplab.postprocess import PanopticSegment, _in_one_copy, postprocess
 
 ROAD, SKY, PERSON, CAR, TRUCK = 0, 10, 11, 13, 14
 
@@ -238,6 +238,27 @@ def test_images_of_a_batch_do_not_mix():
         for together, alone in zip(run(both, size), run(first, size) + run(second, size), strict=True):
             assert (together.panoptic == alone.panoptic).all()
             assert together.segments == alone.segments
+
+
+@pytest.mark.parametrize("batch", [0, 1, 3])
+def test_tables_come_from_a_device_in_one_copy(batch, monkeypatch):
+    torch.manual_seed(0)
+    output = ops.panoptic_segmentation(
+        torch.randn(batch, 5, 6, 7),
+        torch.rand(batch, 1, 6, 7),
+        torch.randn(batch, 2, 6, 7),
+        stride=4,
+        output_size=(24, 28),
+        thing_ids=(1, 3),
+        semantic_probability=True,
+    )
+    copies, plain = [], torch.Tensor.cpu
+    monkeypatch.setattr(torch.Tensor, "cpu", lambda self: copies.append(self.shape) or plain(self))
+    arrays = _in_one_copy(output[1:])
+    assert len(copies) == 1
+    for array, tensor in zip(arrays, output[1:], strict=True):
+        assert torch.equal(torch.from_numpy(array), tensor)
+        assert torch.from_numpy(array).dtype == tensor.dtype
 
 
 def test_an_empty_scene_has_the_same_fields():
