@@ -40,9 +40,10 @@ class OpenVinoNetwork:
             "INFERENCE_NUM_THREADS": torch.get_num_threads(),
             "INFERENCE_PRECISION_HINT": "bf16" if precision == "bfloat16" else "f32",
         }
-        self._most = _MOST_SHAPES if precision == "int8" and has_amx() else 1
+        self._only_fixed = precision == "int8" and has_amx()
         self._lock = threading.Lock()
-        self._compiled: dict[tuple[int, ...] | None, _Compiled] = {}  # by shape; None: for any
+        self._fixed: dict[tuple[int, ...], _Compiled] = {}  # by shape, the one used longest ago first
+        self._any: _Compiled | None = None
 
     def __call__(self, images: Tensor) -> Predictions:
         batch = np.ascontiguousarray(images.permute(0, 2, 3, 1).numpy())
@@ -50,19 +51,19 @@ class OpenVinoNetwork:
 
     def _for(self, shape: tuple[int, ...]) -> "_Compiled":
         with self._lock:
-            if shape in self._compiled:
-                self._compiled[shape] = self._compiled.pop(shape)  # the last that goes
-                return self._compiled[shape]
-            if self._most == 1 and self._compiled:
-                if None not in self._compiled:
-                    self._compiled[None] = self._compile(self._network)
-                return self._compiled[None]
-            if len(self._compiled) == self._most:
-                del self._compiled[next(iter(self._compiled))]
-            fixed = self._network.clone()
-            fixed.reshape(list(shape))
-            self._compiled[shape] = self._compile(fixed)
-            return self._compiled[shape]
+            compiled = self._fixed.pop(shape, None)
+            if compiled is None and self._fixed and not self._only_fixed:
+                if self._any is None:
+                    self._any = self._compile(self._network)
+                return self._any
+            if compiled is None:
+                if len(self._fixed) == _MOST_SHAPES:
+                    del self._fixed[next(iter(self._fixed))]
+                fixed = self._network.clone()
+                fixed.reshape(list(shape))
+                compiled = self._compile(fixed)
+            self._fixed[shape] = compiled
+            return compiled
 
     def _compile(self, network: openvino.Model) -> "_Compiled":
         return _Compiled(openvino_core().compile_model(network, "CPU", self._settings))
