@@ -16,7 +16,7 @@ from panodeeplab.openvino_core import openvino_core
 from panodeeplab.predictions import Predictions
 
 # OpenVINO's kernels for int8 and any shape crash on many CPUs with AMX (openvinotoolkit/openvino, issue
-# 37577). There, files of int8 are compiled for each shape, and so many are kept.
+# 37577), so that there each shape has its own.
 _MOST_SHAPES = 4
 
 
@@ -24,7 +24,8 @@ class OpenVinoNetwork:
     """A network that OpenVINO runs; see `panodeeplab.inference.backends` for its call.
 
     It is compiled at the first call, for that shape of images, which is faster than for any; once more, for
-    any, when another shape comes.
+    any, when another shape comes. Where int8 is not safe for any shape, it is compiled for each, and the last
+    few are kept.
 
     Args:
         model: an exported file, or our network, which is converted (seconds).

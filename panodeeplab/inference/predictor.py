@@ -189,6 +189,7 @@ class Predictor:
 
         Args:
             image_size: (H, W) of the images to come; by default `size`, or 512 x 1024 if that is None.
+                OpenVINO is fastest with the shape that comes first.
             batch: how many go through together.
         """
         height, width = image_size or self.size or (512, 1024)
