@@ -15,7 +15,7 @@ import tempfile
 import time
 from collections import deque
 from dataclasses import replace
-from itertools import chain, cycle, islice
+from itertools import chain, islice, repeat
 from pathlib import Path
 
 import numpy as np
@@ -77,7 +77,7 @@ def repeated(path: Path, count: int) -> Source:
     once = open_source(path)
 
     def frames(failed):
-        rounds = chain.from_iterable(open_source(path).frames(failed) for _ in cycle((0,)))
+        rounds = chain.from_iterable(open_source(again).frames(failed) for again in repeat(path))
         for index, frame in enumerate(islice(rounds, count)):
             yield replace(frame, index=index, time_s=index / once.rate)
 

@@ -79,8 +79,9 @@ def _read_openvino(path: Path) -> str:
         from panodeeplab.openvino_core import openvino_core
     except ModuleNotFoundError:
         raise ModuleNotFoundError(MISSING_OPENVINO) from None
+    core = openvino_core()
     try:
-        model = openvino_core().read_model(path)
+        model = core.read_model(path)
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[-1]
         raise ValueError(f"checkpoint: {path} is not a network that OpenVINO can load: {reason}") from None

@@ -64,15 +64,21 @@ def test_openvino_pads_to_a_pooling_window_as_pytorch_does(align_corners):
             assert_same_maps(network(images), model(images), 1e-4)
 
 
-def test_openvino_compiles_for_the_first_shape_and_once_for_all_others(model, monkeypatch):
+@pytest.fixture
+def compiled(monkeypatch):
+    """What OpenVINO has compiled for: (H, W) of the images, or None for any."""
     openvino = pytest.importorskip("openvino")
-    compiled, plain = [], openvino.Core.compile_model
+    sizes, plain = [], openvino.Core.compile_model
 
-    def counting(self, network, *settings):
-        compiled.append(network.is_dynamic())
+    def compile_model(self, network, *settings):
+        sizes.append(None if network.is_dynamic() else tuple(network.input(0).shape)[1:3])
         return plain(self, network, *settings)
 
-    monkeypatch.setattr(openvino.Core, "compile_model", counting)
+    monkeypatch.setattr(openvino.Core, "compile_model", compile_model)
+    return sizes
+
+
+def test_openvino_compiles_for_the_first_shape_and_once_for_all_others(model, compiled):
     network = load_network(model, "openvino", "float32", CPU)
     counts = []
     with torch.inference_mode():
@@ -81,20 +87,11 @@ def test_openvino_compiles_for_the_first_shape_and_once_for_all_others(model, mo
             assert_same_maps(network(images), model(images), 1e-4)
             counts.append(len(compiled))
     assert counts == [1, 1, 2, 2, 2, 2]
-    assert compiled == [False, True]
+    assert compiled == [(64, 128), None]
 
 
-def test_openvino_compiles_int8_for_each_shape_where_the_cpu_has_amx(monkeypatch):
-    module = pytest.importorskip("panodeeplab.inference.openvino")
-    monkeypatch.setattr(module, "has_amx", lambda: True)
-    compiled, plain = [], module.openvino.Core.compile_model
-
-    def counting(self, network, *settings):
-        assert not network.is_dynamic()
-        compiled.append(tuple(network.input(0).shape)[1:3])
-        return plain(self, network, *settings)
-
-    monkeypatch.setattr(module.openvino.Core, "compile_model", counting)
+def test_openvino_compiles_int8_for_each_shape_where_the_cpu_has_amx(monkeypatch, compiled):
+    monkeypatch.setattr("panodeeplab.inference.openvino.has_amx", lambda: True)
     network = load_network(open_exported(model_path("street-tiny-int8")), "openvino", "int8", CPU)
     sizes = [(32, 64), (40, 64), (32, 64), (48, 64), (56, 64), (32, 64), (64, 64), (32, 64), (40, 64)]
     with torch.inference_mode():
