@@ -100,13 +100,11 @@ class BuildExtensions(build_ext):
                 "-O3",
                 "-ffp-contract=off",
                 "-fno-trapping-math",
+                "-pthread",
                 "-Wall",
                 "-Wextra",
             ]
-            link_flags = []
-            if self.accepts(["-fopenmp"], ["-fopenmp"]):
-                compile_flags.append("-fopenmp")
-                link_flags.append("-fopenmp")
+            link_flags = ["-pthread"]
         for extension in self.extensions:
             extension.extra_compile_args = compile_flags
             extension.extra_link_args = link_flags

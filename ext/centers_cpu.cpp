@@ -9,6 +9,7 @@
 #include "arithmetic.h"
 #include "compiler.h"
 #include "peak_cells.h"
+#include "threads.h"
 
 namespace pdl {
 namespace {
@@ -274,7 +275,8 @@ std::vector<Center> find_centers(const Heatmap &heatmap, float threshold, int64_
     const int64_t patch_width = longest(heatmap.columns.spans, columns) + 2 * radius;
     const auto pixels = static_cast<int64_t>(heatmap.rows.weight.size() * heatmap.columns.weight.size());
     const auto spans_across = static_cast<int64_t>(heatmap.columns.spans.size());
-    const int used = useful_threads(threads, static_cast<int64_t>(rows.size()));
+    const auto bands = static_cast<int64_t>(rows.size());
+    const int used = useful_threads(threads, bands);
 
     const Workspace work = {std::vector<float>(2 * patch_height * patch_width + patch_width + 2),
                             std::vector<float>(static_cast<size_t>(heatmap.low_width)),
@@ -283,13 +285,12 @@ std::vector<Center> find_centers(const Heatmap &heatmap, float threshold, int64_
                             {},
                             PeakList(top_k, pixels)};
     std::vector<Workspace> workspaces(used, work);
-#pragma omp parallel for num_threads(used) schedule(dynamic, 1)
-    for (size_t i = 0; i < rows.size(); i++) {
-        Workspace &own = workspaces[thread_index()];
+    parallel_for(used, bands, 1, [&](int64_t i, int thread) {
+        Workspace &own = workspaces[thread];
         const std::vector<Span> &spans = heatmap.rows.spans;
         largest_of_columns(heatmap.values, heatmap.low_width, spans[rows[i].begin].lower, spans[rows[i].end - 1].upper,
                            own.largest.data());
-        if (!may_exceed(*std::max_element(own.largest.begin(), own.largest.end()), threshold)) continue;
+        if (!may_exceed(*std::max_element(own.largest.begin(), own.largest.end()), threshold)) return;
         own.without.resize((rows[i].end - rows[i].begin) * spans_across);
         for (int64_t k = rows[i].begin; k < rows[i].end; k++)
             own.cells.find_without(k, own.without.data() + (k - rows[i].begin) * spans_across);
@@ -298,7 +299,7 @@ std::vector<Center> find_centers(const Heatmap &heatmap, float threshold, int64_
             if (shrink(heatmap, own.largest.data(), own.without.data(), threshold, tile))
                 find_peaks(heatmap, threshold, radius, tile, own);
         }
-    }
+    });
 
     std::vector<Center> centers;
     for (const Workspace &own : workspaces)

@@ -1,10 +1,7 @@
-// What differs between compilers: several versions of a function chosen at run time, inlining, OpenMP.
+// What differs between compilers: several versions of a function chosen at run time, inlining, bits.
 #ifndef PANODEEPLAB_COMPILER_H
 #define PANODEEPLAB_COMPILER_H
 
-#ifdef _OPENMP
-#include <omp.h>
-#endif
 #ifdef _MSC_VER
 #include <intrin.h>
 #endif
@@ -16,7 +13,7 @@
 // that alone, too. Only for functions that no other file calls: older clang gives the chosen version a name that they
 // would not find.
 #ifndef PDL_CLONES
-#if !defined(__x86_64__) || !defined(__GLIBC__) || defined(__SANITIZE_ADDRESS__)
+#if !defined(__x86_64__) || !defined(__GLIBC__) || defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define PDL_CLONES
 #elif !defined(__clang__) && __GNUC__ >= 12
 #define PDL_CLONES __attribute__((target_clones("arch=x86-64-v4", "avx2", "default")))
@@ -65,6 +62,17 @@ PDL_FORCE_INLINE void fetch_ahead(const void *address) {
 #endif
 }
 
+// For a loop that waits.
+PDL_FORCE_INLINE void pause_briefly() {
+#if defined(__GNUC__) && defined(__x86_64__)
+    __builtin_ia32_pause();
+#elif defined(__GNUC__) && defined(__aarch64__)
+    asm volatile("isb");
+#elif defined(_M_X64)
+    _mm_pause();
+#endif
+}
+
 // Of a set of bits, which is not empty where a place is asked for.
 #ifdef _MSC_VER
 inline int count_bits(unsigned int bits) { return static_cast<int>(__popcnt(bits)); }
@@ -83,26 +91,6 @@ PDL_FORCE_INLINE int count_bits(unsigned int bits) { return __builtin_popcount(b
 PDL_FORCE_INLINE int lowest_bit(unsigned int bits) { return __builtin_ctz(bits); }
 PDL_FORCE_INLINE int highest_bit(unsigned int bits) { return 31 - __builtin_clz(bits); }
 #endif
-
-inline int thread_index() {
-#ifdef _OPENMP
-    return omp_get_thread_num();
-#else
-    return 0;
-#endif
-}
-
-// How many threads a loop of so many pieces of work gets.
-inline int useful_threads(int wanted, long long pieces) {
-#ifdef _OPENMP
-    const long long most = pieces < 1 ? 1 : pieces;
-    return wanted < 1 ? 1 : static_cast<int>(wanted < most ? wanted : most);
-#else
-    (void)wanted;
-    (void)pieces;
-    return 1;
-#endif
-}
 
 }  // namespace pdl
 

@@ -6,6 +6,7 @@
 #include "probability.h"
 #include "semantic.h"
 #include "strip.h"
+#include "threads.h"
 
 namespace pdl {
 namespace {
@@ -334,13 +335,11 @@ Grouped group_pixels(const Image &image, const std::vector<Center> &centers, int
     const int64_t bands = (rows + band - 1) / band;
     std::vector<Tally> tallies(used, Tally(codes));
     std::vector<Workspace> workspaces(used, Workspace(columns, a.classes));
-#pragma omp parallel for num_threads(used) schedule(dynamic, 1)
-    for (int64_t n = 0; n < bands; n++) {
-        const int t = thread_index();
-        for (CornerRow &row : workspaces[t].rows) row.sample = -1;
+    parallel_for(used, bands, 1, [&](int64_t n, int thread) {
+        for (CornerRow &row : workspaces[thread].rows) row.sample = -1;
         for (int64_t i = n * band; i < std::min((n + 1) * band, rows); i++)
-            group_cells(grouping, i, workspaces[t], tallies[t]);
-    }
+            group_cells(grouping, i, workspaces[thread], tallies[thread]);
+    });
     for (const Tally &tally : tallies) grouped.tally.merge(tally);
     return grouped;
 }

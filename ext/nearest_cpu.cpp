@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstdlib>
 
+#include "threads.h"
+
 namespace pdl {
 namespace {
 
@@ -72,10 +74,9 @@ NearestCenter::NearestCenter(const std::vector<Center> &centers, int64_t height,
     const int64_t blocks = (tiles_down_ + kLargestBlock - 1) / kLargestBlock * blocks_across;
     const int used = useful_threads(threads, blocks / 4);
     std::vector<std::vector<double>> rooms(used, std::vector<double>(all.size()));
-#pragma omp parallel for num_threads(used) schedule(dynamic, 1)
-    for (int64_t i = 0; i < blocks; i++)
-        fill(i / blocks_across * kLargestBlock, i % blocks_across * kLargestBlock, kLargestBlock, all,
-             rooms[thread_index()]);
+    parallel_for(used, blocks, 1, [&](int64_t i, int thread) {
+        fill(i / blocks_across * kLargestBlock, i % blocks_across * kLargestBlock, kLargestBlock, all, rooms[thread]);
+    });
 }
 
 // Fills the tiles of a square of `side` tiles; `listed` has every centre that can be nearest to a point in it. `room`

@@ -3,13 +3,13 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstring>
-#include <new>
-#include <stdexcept>
 #include <vector>
 
 #include "compiler.h"
 #include "panoptic.h"
 #include "runs.h"
+#include "status.h"
+#include "threads.h"
 
 namespace pdl {
 namespace {
@@ -150,21 +150,11 @@ extern "C" int pdl_panoptic_overlay_cpu(const pdl_overlay_arguments *arguments, 
         a.thickness > PDL_MAX_THICKNESS || a.brightness < 0 || a.brightness > 255)
         return PDL_INVALID_ARGUMENT;
     if (a.height == 0 || a.width == 0) return PDL_OK;
-    bool out_of_memory = false;
     // A strip needs the edges of the rows around it as well: many rows each.
     const int used = pdl::useful_threads(a.threads, std::min(a.height * a.width >> 16, a.height >> 4));
-#pragma omp parallel for num_threads(used) schedule(static)
-    for (int i = 0; i < used; i++) {
-        // An exception must not leave a parallel region.
-        try {
+    return pdl::status_of([&] {
+        pdl::parallel_for(used, used, 1, [&](int64_t i, int) {
             pdl::Rows(a).draw(a.height * i / used, a.height * (i + 1) / used, picture);
-        } catch (const std::bad_alloc &) {
-#pragma omp atomic write
-            out_of_memory = true;
-        } catch (const std::length_error &) {
-#pragma omp atomic write
-            out_of_memory = true;
-        }
-    }
-    return out_of_memory ? PDL_OUT_OF_MEMORY : PDL_OK;
+        });
+    });
 }

@@ -3,12 +3,12 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstring>
-#include <new>
-#include <stdexcept>
 #include <vector>
 
 #include "compiler.h"
 #include "panoptic.h"
+#include "status.h"
+#include "threads.h"
 
 namespace pdl {
 namespace {
@@ -181,28 +181,19 @@ extern "C" int pdl_pair_counts_cpu(const void *first, const void *second, int64_
                                    int32_t threads, int64_t capacity, int32_t *pairs, int64_t *counts,
                                    int64_t *found) {
     if (pixels < 0 || capacity < 0 || (id_bytes != 3 && id_bytes != 4)) return PDL_INVALID_ARGUMENT;
-    try {
+    return pdl::status_of([&] {
         const int used = pdl::useful_threads(threads, pixels >> 16);
         std::vector<pdl::Counter> counters(used);
-        bool out_of_memory = false;
-#pragma omp parallel for num_threads(used) schedule(static)
-        for (int i = 0; i < used; i++) {
-            // An exception must not leave a parallel region.
-            try {
-                const int64_t begin = pixels * i / used, end = pixels * (i + 1) / used;
-                const auto count = [&](auto a, auto b) { pdl::count_range(a, b, begin, end, counters[i]); };
-                if (id_bytes == 4)
-                    count(pdl::IdMap{static_cast<const int32_t *>(first)},
-                          pdl::IdMap{static_cast<const int32_t *>(second)});
-                else
-                    count(pdl::RgbMap{static_cast<const uint8_t *>(first)},
-                          pdl::RgbMap{static_cast<const uint8_t *>(second)});
-            } catch (const std::bad_alloc &) {
-#pragma omp atomic write
-                out_of_memory = true;
-            }
-        }
-        if (out_of_memory) return PDL_OUT_OF_MEMORY;
+        pdl::parallel_for(used, used, 1, [&](int64_t i, int) {
+            const int64_t begin = pixels * i / used, end = pixels * (i + 1) / used;
+            const auto count = [&](auto a, auto b) { pdl::count_range(a, b, begin, end, counters[i]); };
+            if (id_bytes == 4)
+                count(pdl::IdMap{static_cast<const int32_t *>(first)},
+                      pdl::IdMap{static_cast<const int32_t *>(second)});
+            else
+                count(pdl::RgbMap{static_cast<const uint8_t *>(first)},
+                      pdl::RgbMap{static_cast<const uint8_t *>(second)});
+        });
         std::vector<pdl::Entry> &entries = counters[0].finish();
         for (int i = 1; i < used; i++) {
             const std::vector<pdl::Entry> &more = counters[i].finish();
@@ -210,16 +201,11 @@ extern "C" int pdl_pair_counts_cpu(const void *first, const void *second, int64_
         }
         if (used > 1) pdl::sort_and_sum(entries);
         *found = static_cast<int64_t>(entries.size());
-        if (*found > capacity) return PDL_OK;
+        if (*found > capacity) return;
         for (size_t i = 0; i < entries.size(); i++) {
             pairs[2 * i] = pdl::value_of(static_cast<uint32_t>(entries[i].key >> 32));
             pairs[2 * i + 1] = pdl::value_of(static_cast<uint32_t>(entries[i].key));
             counts[i] = entries[i].count;
         }
-    } catch (const std::bad_alloc &) {
-        return PDL_OUT_OF_MEMORY;
-    } catch (const std::length_error &) {
-        return PDL_OUT_OF_MEMORY;
-    }
-    return PDL_OK;
+    });
 }

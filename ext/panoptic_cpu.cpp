@@ -1,9 +1,7 @@
 // Network outputs at output stride → panoptic map, centres and segments, on the CPU.
 #include <algorithm>
 #include <cmath>
-#include <new>
 #include <optional>
-#include <stdexcept>
 #include <vector>
 
 #include "centers.h"
@@ -11,6 +9,7 @@
 #include "memory.h"
 #include "panoptic.h"
 #include "probability.h"
+#include "status.h"
 #include "votes.h"
 
 namespace pdl {
@@ -146,7 +145,7 @@ extern "C" int pdl_panoptic_segmentation_cpu(const pdl_panoptic_arguments *argum
                                              const pdl_panoptic_results *results) {
     const pdl_panoptic_arguments &a = *arguments;
     if (!pdl::is_valid(a)) return PDL_INVALID_ARGUMENT;
-    try {
+    return pdl::status_of([&] {
         const pdl::Axis rows(a.low_height, a.stride, a.align_corners != 0, a.height);
         const pdl::Axis columns(a.low_width, a.stride, a.align_corners != 0, a.width);
         const int64_t plane = a.low_height * a.low_width;
@@ -163,10 +162,5 @@ extern "C" int pdl_panoptic_segmentation_cpu(const pdl_panoptic_arguments *argum
             const pdl::Image image = {a, logits, a.center + n * plane, a.offset + n * 2 * plane, rows, columns};
             pdl::segment_image(image, pdl::outputs_of(a, *results, n));
         }
-    } catch (const std::bad_alloc &) {
-        return PDL_OUT_OF_MEMORY;
-    } catch (const std::length_error &) {
-        return PDL_OUT_OF_MEMORY;
-    }
-    return PDL_OK;
+    });
 }

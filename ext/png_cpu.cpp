@@ -4,12 +4,11 @@
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
-#include <new>
-#include <stdexcept>
 #include <vector>
 
 #include "compiler.h"
 #include "panoptic.h"
+#include "status.h"
 
 namespace pdl {
 namespace {
@@ -117,13 +116,10 @@ bool undo_filters(uint8_t *rows, int64_t height, int64_t count) {
 
 extern "C" int pdl_png_unfilter_cpu(uint8_t *rows, int64_t height, int64_t width, int32_t pixel_bytes) {
     if (height < 0 || width < 0 || (pixel_bytes != 2 && pixel_bytes != 3)) return PDL_INVALID_ARGUMENT;
-    try {
-        const bool known = pixel_bytes == 2 ? pdl::undo_filters<2>(rows, height, 2 * width)
-                                            : pdl::undo_filters<3>(rows, height, 3 * width);
-        return known ? PDL_OK : PDL_INVALID_ARGUMENT;
-    } catch (const std::bad_alloc &) {
-        return PDL_OUT_OF_MEMORY;
-    } catch (const std::length_error &) {
-        return PDL_OUT_OF_MEMORY;
-    }
+    bool known = false;
+    const int status = pdl::status_of([&] {
+        known = pixel_bytes == 2 ? pdl::undo_filters<2>(rows, height, 2 * width)
+                                 : pdl::undo_filters<3>(rows, height, 3 * width);
+    });
+    return status == PDL_OK && !known ? PDL_INVALID_ARGUMENT : status;
 }

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "block.h"
+#include "threads.h"
 
 namespace pdl {
 namespace {
@@ -247,9 +248,9 @@ void write_probabilities(const Image &image, const std::vector<int32_t> &cells, 
     const int used = useful_threads(a.threads, rows / 4);
     // Whole 65536ths, so that no order of summation shows.
     std::vector<Sums> sums(used, Sums(count));
-#pragma omp parallel for num_threads(used) schedule(dynamic, 8)
-    for (int64_t i = 0; i < rows; i++)
-        sum_row(summation, static_cast<size_t>(i), cells.data() + i * columns, sums[thread_index()]);
+    parallel_for(used, rows, 8, [&](int64_t i, int thread) {
+        sum_row(summation, static_cast<size_t>(i), cells.data() + i * columns, sums[thread]);
+    });
     for (size_t n = 0; n < count; n++) {
         int64_t sum = 0;
         for (const Sums &part : sums) sum += part.of_segment[n];

@@ -2,12 +2,12 @@
 // the first pass counts their pixels and sums coordinates, the second writes every output once, run by run.
 #include <algorithm>
 #include <cmath>
-#include <new>
-#include <stdexcept>
 #include <vector>
 
 #include "compiler.h"
 #include "panoptic.h"
+#include "status.h"
+#include "threads.h"
 
 namespace pdl {
 namespace {
@@ -175,7 +175,7 @@ public:
     Targets(const pdl_targets_arguments &arguments, const pdl_targets_results &results)
         : a_(arguments), out_(results) {}
 
-    int make() {
+    void make() {
         const int used = useful_threads(a_.threads, std::min(a_.height, (a_.height * a_.width) >> 16));
         std::vector<Band> bands(used);
         for (int i = 0; i < used; i++) {
@@ -183,22 +183,9 @@ public:
             bands[i].end = a_.height * (i + 1) / used;
         }
         const std::vector<Index> index = sorted_index(a_.segments, a_.count);
-        bool out_of_memory = false;
-#pragma omp parallel for num_threads(used) schedule(static)
-        for (int i = 0; i < used; i++) {
-            // An exception must not leave a parallel region.
-            try {
-                count(index, bands[i]);
-            } catch (const std::bad_alloc &) {
-#pragma omp atomic write
-                out_of_memory = true;
-            }
-        }
-        if (out_of_memory) return PDL_OUT_OF_MEMORY;
+        parallel_for(used, used, 1, [&](int64_t i, int) { count(index, bands[i]); });
         prepare(bands);
-#pragma omp parallel for num_threads(used) schedule(static)
-        for (int i = 0; i < used; i++) paint(bands[i]);
-        return PDL_OK;
+        parallel_for(used, used, 1, [&](int64_t i, int) { paint(bands[i]); });
     }
 
 private:
@@ -280,11 +267,5 @@ extern "C" int pdl_panoptic_targets_cpu(const pdl_targets_arguments *arguments, 
     if (!within(a.height, 0) || !within(a.width, 0) || !within(a.count, 0) || !within(a.reach, 0) ||
         (a.id_bytes != 4 && a.id_bytes != 8))
         return PDL_INVALID_ARGUMENT;
-    try {
-        return pdl::Targets(a, *results).make();
-    } catch (const std::bad_alloc &) {
-        return PDL_OUT_OF_MEMORY;
-    } catch (const std::length_error &) {
-        return PDL_OUT_OF_MEMORY;
-    }
+    return pdl::status_of([&] { pdl::Targets(a, *results).make(); });
 }

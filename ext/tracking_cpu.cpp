@@ -1,13 +1,13 @@
 // What a tracker asks of a map: where its things lie on those of the frame before, and new ids for them.
 #include <algorithm>
 #include <cstddef>
-#include <new>
-#include <stdexcept>
 #include <vector>
 
 #include "compiler.h"
 #include "panoptic.h"
 #include "runs.h"
+#include "status.h"
+#include "threads.h"
 
 namespace pdl {
 namespace {
@@ -63,43 +63,28 @@ extern "C" int pdl_thing_overlaps_cpu(const pdl_overlap_arguments *arguments, in
     std::fill(counts, counts + cells, int64_t{0});
     const int64_t height = pdl::samples(a.height, a.step), width = pdl::samples(a.width, a.step);
     if (height == 0 || width == 0) return PDL_OK;
-    try {
+    return pdl::status_of([&] {
         const pdl::Places known(a.ids, a.count);
         // Another thread pays with counts of its own, which are added up.
         const int64_t work = height * width;
         const int used = pdl::useful_threads(a.threads, std::min(height, std::min(work >> 15, work / cells)));
         std::vector<int64_t> others(static_cast<size_t>((used - 1) * cells));
-        bool out_of_memory = false;
-#pragma omp parallel for num_threads(used) schedule(static)
-        for (int i = 0; i < used; i++) {
-            // An exception must not leave a parallel region.
-            try {
-                int64_t *own = i == 0 ? counts : others.data() + (i - 1) * cells;
-                pdl::count_rows(a, known, height * i / used, height * (i + 1) / used, places, own);
-            } catch (const std::bad_alloc &) {
-#pragma omp atomic write
-                out_of_memory = true;
-            }
-        }
-        if (out_of_memory) return PDL_OUT_OF_MEMORY;
+        pdl::parallel_for(used, used, 1, [&](int64_t i, int) {
+            int64_t *own = i == 0 ? counts : others.data() + (i - 1) * cells;
+            pdl::count_rows(a, known, height * i / used, height * (i + 1) / used, places, own);
+        });
         for (size_t i = 0; i < others.size(); i++) counts[i % static_cast<size_t>(cells)] += others[i];
-    } catch (const std::bad_alloc &) {
-        return PDL_OUT_OF_MEMORY;
-    } catch (const std::length_error &) {
-        return PDL_OUT_OF_MEMORY;
-    }
-    return PDL_OK;
+    });
 }
 
 extern "C" int pdl_renumber_cpu(int32_t *panoptic, int64_t height, int64_t width, int64_t row_stride,
                                 const int32_t *ids, const int32_t *new_ids, int64_t count, int32_t threads) {
     if (height < 0 || width < 0 || width >= INT32_MAX || row_stride < 0 || count < 0) return PDL_INVALID_ARGUMENT;
-    try {
+    return pdl::status_of([&] {
         const pdl::Places known(ids, count);
         const int used = pdl::useful_threads(threads, std::min(height, height * width >> 16));
         std::vector<int32_t> all_runs(static_cast<size_t>(used * (width + 1)));
-#pragma omp parallel for num_threads(used) schedule(static)
-        for (int i = 0; i < used; i++) {
+        pdl::parallel_for(used, used, 1, [&](int64_t i, int) {
             int32_t *runs = all_runs.data() + i * (width + 1);
             for (int64_t y = height * i / used; y < height * (i + 1) / used; y++) {
                 int32_t *row = panoptic + y * row_stride;
@@ -109,11 +94,6 @@ extern "C" int pdl_renumber_cpu(int32_t *panoptic, int64_t height, int64_t width
                     if (place < count) std::fill(row + runs[k], row + runs[k + 1], new_ids[place]);
                 }
             }
-        }
-    } catch (const std::bad_alloc &) {
-        return PDL_OUT_OF_MEMORY;
-    } catch (const std::length_error &) {
-        return PDL_OUT_OF_MEMORY;
-    }
-    return PDL_OK;
+        });
+    });
 }

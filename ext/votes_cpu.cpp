@@ -6,6 +6,7 @@
 #include "arithmetic.h"
 #include "compiler.h"
 #include "semantic.h"
+#include "threads.h"
 
 namespace pdl {
 namespace {
@@ -175,10 +176,10 @@ private:
         const int used = useful_threads(threads, static_cast<int64_t>(sums_.size()) / 8192);
         std::vector<std::vector<int64_t>> columns(static_cast<size_t>(used),
                                                   std::vector<int64_t>(static_cast<size_t>(step_)));
-#pragma omp parallel for num_threads(used) schedule(static)
-        for (int32_t y = 0; y < height_; y++)
-            largest_[y] = smooth_row(raw_.data() + y * step_, step_, width_, columns[thread_index()].data(),
-                                     sums_.data() + y * int64_t{width_});
+        parallel_for(used, height_, 8, [&](int64_t y, int thread) {
+            largest_[y] = smooth_row(raw_.data() + y * step_, step_, width_, columns[thread].data(),
+                                     sums_.data() + y * width_);
+        });
     }
 
     bool is_peak(int32_t y, int32_t x, int32_t radius) const {
@@ -229,9 +230,9 @@ std::vector<Center> find_voted_centers(const Image &image, const std::vector<Cen
     const int used = useful_threads(a.threads, cells.rows.cells / 16);
     std::vector<VoteLists> votes(static_cast<size_t>(used), VoteLists(groups));
     std::vector<ClassifiedRow> lines(votes.size(), ClassifiedRow(cells.columns.cells));
-#pragma omp parallel for num_threads(used) schedule(static)
-    for (int32_t y = 0; y < cells.rows.cells; y++)
-        cast_votes(image, cells, y, lines[thread_index()], votes[thread_index()]);
+    parallel_for(used, cells.rows.cells, 4, [&](int64_t y, int thread) {
+        cast_votes(image, cells, static_cast<int32_t>(y), lines[thread], votes[thread]);
+    });
 
     // A heatmap peak belongs to the group with the most votes beside it: the peaks of others count by themselves.
     struct Supported {

@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "grouping.h"
+#include "threads.h"
 
 namespace pdl {
 namespace {
@@ -15,9 +16,8 @@ void write_ids(const Image &image, const std::vector<int32_t> &cells, const std:
                int32_t *panoptic) {
     const std::vector<Span> &rows = image.rows.spans, &columns = image.columns.spans;
     const auto row_spans = static_cast<int64_t>(rows.size());
-    [[maybe_unused]] const int used = useful_threads(image.arguments.threads, row_spans / 4);
-#pragma omp parallel for num_threads(used) schedule(static)
-    for (int64_t i = 0; i < row_spans; i++) {
+    const int used = useful_threads(image.arguments.threads, row_spans / 4);
+    parallel_for(used, row_spans, std::max<int64_t>(row_spans / (8 * used), 4), [&](int64_t i, int) {
         const int32_t *line = cells.data() + i * static_cast<int64_t>(columns.size());
         for (size_t j = 0; j < columns.size();) {
             const int32_t code = line[j];
@@ -32,7 +32,7 @@ void write_ids(const Image &image, const std::vector<int32_t> &cells, const std:
                     std::fill(out, out + count, ids[code]);
             }
         }
-    }
+    });
 }
 
 }  // namespace pdl

@@ -1,7 +1,7 @@
 /* From an image to a panoptic map, without Python: the network on OpenVINO, the post-processing by the core in ext/.
  *
  *   ov=$(python -c 'import importlib.util as u; print(u.find_spec("openvino").submodule_search_locations[0])')
- *   g++ -std=c++17 -O3 -ffp-contract=off -fopenmp -Iext -isystem $ov/include examples/cpp/segment.cpp \
+ *   g++ -std=c++17 -O3 -ffp-contract=off -pthread -Iext -isystem $ov/include examples/cpp/segment.cpp \
  *       ext/[a-z]*_cpu.cpp $ov/libs/libopenvino.so.* -Wl,-rpath,$ov/libs -lpng -o segment
  *   panodeeplab export street-tiny model.xml
  *   ./segment model.xml street.png out [THREADS]

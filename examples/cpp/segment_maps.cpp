@@ -1,6 +1,6 @@
 /* From the maps of a network to a panoptic map, whatever runs the network: links the core in ext/ and nothing else.
  *
- *   g++ -std=c++17 -O3 -ffp-contract=off -fopenmp -Iext examples/cpp/segment_maps.cpp \
+ *   g++ -std=c++17 -O3 -ffp-contract=off -pthread -Iext examples/cpp/segment_maps.cpp \
  *       ext/[a-z]*_cpu.cpp -o segment_maps
  *   ./segment_maps semantic.npy center.npy offset.npy HEIGHT WIDTH THING_IDS panoptic.npy panoptic.ppm
  *

@@ -7,12 +7,15 @@
 #include <memory>
 #include <new>
 
-#ifdef _OPENMP
-#include <omp.h>
+#ifdef _WIN32
+#include <windows.h>
+#else
+#include <dlfcn.h>
 #endif
 
 #include "abi.h"
 #include "panoptic.h"
+#include "threads.h"
 
 namespace {
 
@@ -132,11 +135,7 @@ OrtStatus *ORT_CALL compute(void *state, OrtKernelContext *context) {
     const int64_t *size = static_cast<const int64_t *>(data[4]);
     arguments.height = size[0];
     arguments.width = size[1];
-#ifdef _OPENMP
-    arguments.threads = omp_get_max_threads();
-#else
-    arguments.threads = 1;
-#endif
+    arguments.threads = pdl::available_threads();
     const int64_t batch = arguments.batch, top_k = arguments.top_k, segments = top_k + arguments.classes;
     pdl_panoptic_results results;
     RETURN_IF_ERROR(write(api, context, 0, {batch, size[0], size[1]}, results.panoptic));
@@ -185,6 +184,20 @@ const OrtCustomOp *make_op() {
     return &op;
 }
 
+/* ONNX Runtime unloads the library with the last session; the core's threads would wake up in nothing. */
+void stay_loaded() {
+    static const char here = 0;
+#ifdef _WIN32
+    HMODULE library;
+    GetModuleHandleExA(GET_MODULE_HANDLE_EX_FLAG_FROM_ADDRESS | GET_MODULE_HANDLE_EX_FLAG_PIN, &here, &library);
+#else
+    Dl_info library;
+    if (dladdr(&here, &library) != 0) {
+        dlopen(library.dli_fname, RTLD_LAZY | RTLD_NOLOAD | RTLD_NODELETE);
+    }
+#endif
+}
+
 } // namespace
 
 /* What ONNX Runtime looks for in a library of operators. */
@@ -193,6 +206,7 @@ extern "C" ORT_EXPORT OrtStatus *ORT_CALL RegisterCustomOps(OrtSessionOptions *o
     if (api == nullptr) {
         return nullptr; /* older than 1.16: it will say that it does not know the operator */
     }
+    stay_loaded();
     static const OrtCustomOp *op = make_op();
     /* Sessions refer to it for as long as the library is loaded. */
     OrtCustomOpDomain *domain;

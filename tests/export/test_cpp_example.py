@@ -30,7 +30,7 @@ def build(tmp_path_factory):
     if shutil.which("g++") is None:
         pytest.skip("no g++")
     folder = tmp_path_factory.mktemp("cpp")
-    core = "g++ -std=c++17 -O1 -ffp-contract=off -fopenmp -Iext -c"
+    core = "g++ -std=c++17 -O1 -ffp-contract=off -pthread -Iext -c"
     for source in sorted(ROOT.glob(CORE)):
         subprocess.run(f"{core} {source} -o {folder / source.stem}.o", shell=True, cwd=ROOT, check=True)
 

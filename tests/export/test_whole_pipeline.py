@@ -1,6 +1,9 @@
 """Post-processing inside of an ONNX file: equal to the reference in every pixel."""
 
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -164,3 +167,18 @@ def test_shapes_that_do_not_fit_are_an_error_and_not_a_crash(sessions):
 
 def test_outputs_of_the_library_are_those_of_the_op():
     assert ops.PanopticOutput._fields == OUTPUTS
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="no list of what is loaded")
+def test_the_library_stays_loaded():
+    """ONNX Runtime unloads it with its last session; the threads of its kernels would wake up in nothing."""
+    program = f"""
+import gc, onnxruntime
+library = {str(library_path())!r}
+options = onnxruntime.SessionOptions()
+options.register_custom_ops_library(library)
+del options
+gc.collect()
+assert library in open("/proc/self/maps").read()
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)
