@@ -29,6 +29,8 @@ class OnnxRuntimeNetwork:
             providers.insert(0, ("CUDAExecutionProvider", {"device_id": device.index or 0}))
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
+        # Its threads would keep their cores after a run, and the post-processing would have one of two.
+        options.add_session_config_entry("session.force_spinning_stop", "1")
         if isinstance(model, Exported):
             network = str(model.path)
         else:
