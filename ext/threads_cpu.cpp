@@ -5,7 +5,6 @@
 #include <condition_variable>
 #include <exception>
 #include <mutex>
-#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -95,7 +94,7 @@ private:
     void start_threads(int wanted) {
         try {
             for (; threads_ < wanted; threads_++) std::thread([this] { help(); }).detach();
-        } catch (const std::system_error &) {
+        } catch (const std::exception &) {
             // The caller does the work with those that there are.
         }
     }
