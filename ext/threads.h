@@ -2,7 +2,7 @@
 //
 // OpenMP's threads keep their cores for up to 16 ms after a loop, waiting for the next one: a small network on OpenVINO
 // took a fifth longer. And each loop ends when the last thread has come, even if no work is left for it: calls of two
-// milliseconds took up to 15. Here threads go to sleep soon, and one that gets no core in time is not waited for.
+// milliseconds took up to 13. Here threads go to sleep soon, and one that gets no core in time is not waited for.
 #ifndef PANODEEPLAB_THREADS_H
 #define PANODEEPLAB_THREADS_H
 
@@ -19,8 +19,8 @@ inline int useful_threads(int wanted, int64_t pieces) {
 // As many as the process has cores.
 int available_threads();
 
+// What parallel_for stands on.
 using LoopBody = void (*)(const void *closure, int64_t begin, int64_t end, int thread);
-
 void run_loop(int threads, int64_t count, int64_t grain, LoopBody body, const void *closure);
 
 // Calls `body(i, thread)` once for each `i` below `count`, in any order, `grain` of them at a time, on this thread and on
